@@ -1,7 +1,7 @@
 """Run folders and files: atomic writes, content hashes, named arrays, manifests, resume.
 
-Every write goes to a temporary name in the same folder, is flushed to disk and then renamed, so that a killed process or
-a full disk never leaves a half-written file under a final name. Nothing is pickled.
+Every write goes to a temporary name in the same folder, is flushed to disk and then renamed, so that a killed process
+or a full disk never leaves a half-written file under a final name. Nothing is pickled.
 """
 
 from __future__ import annotations

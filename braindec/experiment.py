@@ -1,0 +1,62 @@
+"""What a training configuration may say: the schema of ``configs/train.yaml``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from braindec.contracts import Dataset, Decoder, Metric, Split, Stage, Target, Transform
+
+ControlName = Literal[
+    "shuffled_brain",
+    "noise_input",
+    "mean_training_stimulus",
+    "nearest_training_stimulus",
+    "prior_only",
+    "oracle_class_mean",
+    "metadata_only",
+]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: everything from the recording to the scores.
+
+    Attributes
+    ----------
+    name : names the run folder and the report.
+    dataset, split, transforms, targets, decoder, stages, metrics : the parts; mappings keep their order.
+    subject : a subject's name, several, or ``all``.
+    average_train : average a stimulus's repetitions before fitting (the split comes first).
+    test_repetitions : how many repetitions of a test stimulus are averaged before predicting: ``all``, a number
+        (the first n), or ``single`` to predict every trial by itself.
+    controls : which controls of the evaluation protocol are run.
+    n_resamples : bootstrap resamples behind each interval.
+    batch_size : predictions that pass the stages at a time; changes memory, never a result.
+    seed : seeds everything random.
+    device : ``auto``, ``cpu``, ``cuda`` or ``cuda:0``.
+    allow_leak : reason for which a leak found in the data set does not stop the run; stamped on every result.
+    cache_dir : where target embeddings are kept between runs, or None for no cache.
+    run_dir : the run folder.
+    """
+
+    name: str
+    dataset: Dataset
+    split: Split
+    transforms: Mapping[str, Transform]
+    targets: Mapping[str, Target]
+    decoder: Decoder
+    stages: Mapping[str, Stage]
+    metrics: Mapping[str, Metric]
+    subject: str | list[str]
+    average_train: bool
+    test_repetitions: int | Literal["all", "single"]
+    controls: list[ControlName]
+    n_resamples: int
+    batch_size: int
+    seed: int
+    device: str
+    allow_leak: str | None
+    cache_dir: str | None
+    run_dir: str
