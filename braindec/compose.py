@@ -1,0 +1,107 @@
+"""Compose a configuration, check it and build its parts: what every main does first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from braindec.config import check_config, configs_folder
+from braindec.experiment import Experiment
+from braindec.types import DataError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from braindec.training.folds import Parts
+
+
+def compose(name: str, overrides: list[str], config_dir: Path | None = None) -> DictConfig:
+    """Compose ``configs/<name>.yaml`` with Hydra overrides; ``config_dir`` adds a folder of config groups."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    extra = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir}]"]
+    with initialize_config_dir(str(configs_folder()), version_base="1.3"):
+        return hydra_compose(name, overrides=[*overrides, *extra])
+
+
+def load_config(path: Path) -> DictConfig:
+    """Read a run's ``config.yaml``. Raises `DataError` when it is missing or broken."""
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        loaded = OmegaConf.load(path)
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; give a run folder that braindec train wrote") from error
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise DataError(f"{path}: not readable YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(loaded, DictConfig):
+        raise DataError(f"{path}: expected a mapping, found {type(loaded).__name__}")
+    return loaded
+
+
+def source_files(choices: Mapping[str, Any]) -> dict[str, str]:
+    """Top-level key -> YAML file it came from, for error messages."""
+    plural = {"transform": "transforms", "target": "targets", "stage": "stages", "metric": "metrics"}
+    files = {}
+    for group, choice in choices.items():
+        if group.startswith("hydra") or not isinstance(choice, str):
+            continue
+        files[plural.get(group, group.split("@")[0])] = f"configs/{group.split('@')[0]}/{choice}.yaml"
+    return files
+
+
+def checked(config: DictConfig, schema: Callable[..., Any] = Experiment) -> DictConfig:
+    """The configuration, after `check_config`."""
+    from hydra.core.hydra_config import HydraConfig
+
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    check_config(config, schema, source_files(dict(choices)))
+    return config
+
+
+def build(node: Any) -> Any:
+    """Instantiate a part, or a mapping of parts in its order, from its config."""
+    from hydra.utils import instantiate
+
+    return instantiate(node, _convert_="all")
+
+
+def parts_of(config: DictConfig) -> Parts:
+    """Makers of fresh transforms, targets and decoder, as an experiment's configuration says."""
+    from braindec.training.folds import Parts
+
+    return Parts(
+        transforms=lambda: build(config.transforms),
+        targets=lambda: build(config.targets),
+        decoder=lambda: build(config.decoder),
+    )
+
+
+def chosen_subjects(subject: str | list[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Subjects that ``subject=`` names: one, several, or ``all``. Raises `DataError` on an unknown one."""
+    if subject == "all":
+        return known
+    chosen = (subject,) if isinstance(subject, str) else tuple(subject)
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise DataError(f"subject: unknown {unknown or 'empty list'}; this data set has {', '.join(known)}, or say all")
+    return chosen
+
+
+def resolve_device(device: str) -> str:
+    """``auto`` becomes ``cuda`` where a GPU is usable, else ``cpu``; a GPU that is asked for must exist."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DataError(
+            f"device={device}: torch {torch.__version__} sees no GPU; use device=cpu, or run braindec doctor"
+        )
+    return device

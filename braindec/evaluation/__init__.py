@@ -1,0 +1,1 @@
+"""Scoring: a run's predictions and reconstructions against what was presented, beside the controls."""

@@ -1,0 +1,140 @@
+"""``braindec train``: fit decoders on training trials, then predict the sealed test trials.
+
+    braindec train experiment=linear_pixels dataset=miyawaki2008 run_dir=outputs/miyawaki
+
+Writes ``config.yaml``, ``manifest.json``, ``folds/``, ``decoder/`` and ``predictions/`` into the run folder. A killed
+run is taken up by the same command.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from braindec.artifacts import RunFolder, git_revision, library_versions, read_json, text_hash, write_table
+from braindec.compose import build, checked, chosen_subjects, parts_of, resolve_device
+from braindec.console import progress
+from braindec.types import DataError, Fold, Trials
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+NOT_PART_OF_A_RUN = ("run_dir", "device", "cache_dir", "batch_size")
+"""Settings that never change a number, left out of the configuration's hash."""
+
+
+def train(config: DictConfig) -> RunFolder:
+    """Fit and predict as the configuration says; returns the run folder."""
+    from omegaconf import OmegaConf
+
+    from braindec.signals.check import check_finite
+    from braindec.signals.leak import check_folds, raise_on_leaks
+    from braindec.signals.split import split_hash
+
+    checked(config)
+    dataset, split = build(config.dataset), build(config.split)
+    subjects = chosen_subjects(config.subject, dataset.subjects())
+    trials = {subject: dataset.trials(subject) for subject in subjects}
+    for subject_trials in trials.values():
+        check_finite(subject_trials)
+    stimuli = dataset.stimuli()
+    folds = {subject: split(subject_trials.table) for subject, subject_trials in trials.items()}
+    names = fold_names(folds)
+    reasons = {fold.allow_leak for subject_folds in folds.values() for fold in subject_folds} - {None}
+    allowed = config.allow_leak or "; ".join(sorted(str(reason) for reason in reasons)) or None
+    exceptions = raise_on_leaks(check_folds(folds, trials, stimuli), allowed)
+
+    resolved = OmegaConf.to_container(config, resolve=True)
+    kept = OmegaConf.create({k: v for k, v in resolved.items() if k not in NOT_PART_OF_A_RUN})
+    run = RunFolder.create(
+        Path(config.run_dir),
+        OmegaConf.to_yaml(OmegaConf.create(resolved)),
+        {
+            "name": config.name,
+            "dataset": dataset.name,
+            "data_version": dataset.version(),
+            "subjects": list(subjects),
+            "folds": list(names),
+            "split_hash": {s: split_hash(folds[s], trials[s].table) for s in subjects},
+            "seed": config.seed,
+            "git_revision": git_revision(),
+            "libraries": library_versions(),
+            "device": resolve_device(config.device),
+            "selected_on": "training trials only",
+            "repetitions_averaged": config.test_repetitions,
+            "flags": [f"allow_leak: {allowed}"] if exceptions else [],
+            "leak_exceptions": exceptions,
+        },
+        config_hash=text_hash(OmegaConf.to_yaml(kept, sort_keys=True)),
+    )
+    if run.manifest()["data_version"] != dataset.version():
+        raise DataError(f"{run.path}: the data changed since this run began; choose another run_dir, or delete it")
+    _fit_and_predict(run, config, trials, stimuli, folds, names)
+    return run
+
+
+def fold_names(folds: dict[str, tuple[Fold, ...]]) -> tuple[str, ...]:
+    """Names of the folds, which must be the same for every subject."""
+    per_subject = {subject: tuple(fold.name for fold in subject_folds) for subject, subject_folds in folds.items()}
+    first_subject, first = next(iter(per_subject.items()))
+    for subject, names in per_subject.items():
+        if names != first:
+            raise DataError(
+                f"split: subject {subject!r} has the folds {names[:4]}, {first_subject!r} has {first[:4]}; subjects "
+                "that are decoded together need the same folds; run them one by one with subject=NAME"
+            )
+    return first
+
+
+def _fit_and_predict(
+    run: RunFolder,
+    config: DictConfig,
+    trials: dict[str, Trials],
+    stimuli: Any,
+    folds: dict[str, tuple[Fold, ...]],
+    names: tuple[str, ...],
+) -> None:
+    from braindec.training.folds import FitOptions, fit_fold
+    from braindec.training.partition import Partition
+    from braindec.training.predict import predict_fold
+
+    parts = parts_of(config)
+    options = FitOptions(
+        average_train=config.average_train,
+        test_repetitions=config.test_repetitions,
+        seed=config.seed,
+        device=resolve_device(config.device),
+        cache_dir=None if config.cache_dir is None else Path(config.cache_dir),
+        progress=progress,
+    )
+    tested = Counter(
+        (subject, stimulus_id)
+        for subject, subject_folds in folds.items()
+        for fold in subject_folds
+        for stimulus_id in set(trials[subject].table["stimulus_id"].iloc[fold.test])
+    )
+    tested_again = max(tested.values()) > 1
+    reports = {}
+    for index, name in enumerate(progress(names, "folds")):
+        partitions = [Partition(trials[subject], folds[subject][index]) for subject in trials]
+        done = run.decoder(name) / "fit.json"
+        if done.exists():
+            reports[name] = read_json(done)
+        else:
+            started = time.perf_counter()
+            for partition in partitions:
+                write_table(run.path / "folds" / name / f"{partition.subject}.csv", partition.part_table())
+            reports[name] = fit_fold(run, name, partitions, stimuli, parts, options)
+            log.info("fold %s: fitted in %.1f s", name, time.perf_counter() - started)
+        if not (run.predictions("decoded", name) / "table.csv").exists():
+            predict_fold(run, name, partitions, stimuli, parts, list(config.controls), options, tested_again)
+    selected = sorted({str(report["selected_on"]) for report in reports.values()})
+    run.update_manifest(
+        weights_hash={name: report["weights_hash"] for name, report in reports.items()},
+        selected_on="; ".join(selected),
+    )

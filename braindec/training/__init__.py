@@ -1,0 +1,1 @@
+"""Fitting: partitions with a sealed test part, folds, the training loop."""

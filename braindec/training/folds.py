@@ -1,0 +1,206 @@
+"""Fit one fold on its training and validation trials, save it, and only then predict its test trials."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from braindec.artifacts import (
+    RunFolder,
+    read_state,
+    read_table,
+    safe_name,
+    write_array,
+    write_json,
+    write_state,
+    write_table,
+)
+from braindec.contracts import Decoder, FitContext, Progress, Target, TrainingData, Transform
+from braindec.signals.average import average_repetitions
+from braindec.targets.cache import load_or_compute
+from braindec.training.partition import Partition
+from braindec.types import PREDICTION_COLUMNS, DataError, Predictions, Stimuli, TargetEmbeddings, Trials
+
+log = logging.getLogger(__name__)
+
+Transforms = Mapping[str, Transform]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Makers of fresh, unfitted parts, so that nothing fitted in one fold reaches another."""
+
+    transforms: Callable[[], Transforms]
+    targets: Callable[[], Mapping[str, Target]]
+    decoder: Callable[[], Decoder]
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How a fold is fitted; see `braindec.experiment.Experiment` for the fields."""
+
+    average_train: bool
+    test_repetitions: int | Literal["all", "single"]
+    seed: int
+    device: str
+    cache_dir: Path | None
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class FittedFold:
+    """One fold's fitted parts, read back from a run folder."""
+
+    transforms: Mapping[str, Transforms]
+    targets: Mapping[str, Target]
+    decoder: Decoder
+
+
+def fit_fold(
+    run: RunFolder, name: str, partitions: Sequence[Partition], stimuli: Stimuli, parts: Parts, options: FitOptions
+) -> dict[str, Any]:
+    """Fit transforms, targets and decoder of one fold and save them; returns the fit report.
+
+    A fold whose ``fit.json`` exists is finished and is not fitted again.
+    """
+    folder = run.decoder(name)
+    train, validation = {}, {}
+    for partition in partitions:
+        transforms = parts.transforms()
+        train[partition.subject], validation[partition.subject] = _fit_transforms(
+            transforms, partition, folder, options.average_train
+        )
+    targets = parts.targets()
+    training_ids = _distinct(partition.stimulus_ids("train") for partition in partitions)
+    seen_ids = _distinct([training_ids, *(partition.stimulus_ids("validation") for partition in partitions)])
+    seen = stimuli.select(seen_ids)
+    embeddings = _fit_targets(targets, seen, training_ids, folder, options.cache_dir)
+
+    decoder = parts.decoder()
+    context = FitContext(options.seed, options.device, folder / "checkpoint", options.progress)
+    report = dict(decoder.fit(TrainingData(train, validation, embeddings), context))
+    weights_hash = write_state(folder / "decoder", decoder.state())
+    report |= {
+        "weights_hash": weights_hash,
+        "n_train_trials": {subject: len(trials) for subject, trials in train.items()},
+        "n_train_stimuli": len(training_ids),
+    }
+    write_json(folder / "fit.json", report)
+    return report
+
+
+def _distinct(groups: Any) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(item for group in groups for item in group))
+
+
+def _fit_transforms(transforms: Transforms, partition: Partition, folder: Path, average: bool) -> tuple[Trials, Trials]:
+    train, validation = partition.train(), partition.validation()
+    for name, transform in transforms.items():
+        transform.fit(train)
+        write_state(folder / "transforms" / safe_name(partition.subject) / name, transform.state())
+        train = transform.apply(train)
+        validation = transform.apply(validation) if len(validation) else validation
+    if average:
+        train = average_repetitions(train)
+        validation = average_repetitions(validation) if len(validation) else validation
+    return train, validation
+
+
+def _fit_targets(
+    targets: Mapping[str, Target], seen: Stimuli, training_ids: Sequence[str], folder: Path, cache_dir: Path | None
+) -> dict[str, TargetEmbeddings]:
+    embeddings = {}
+    training = seen.select(training_ids)
+    for name, target in targets.items():
+        target.fit(training)
+        write_state(folder / "targets" / name, target.state())
+        embeddings[name] = replace(load_or_compute(target, seen, cache_dir), name=name)
+    return embeddings
+
+
+def load_fold(run: RunFolder, name: str, subjects: Sequence[str], parts: Parts) -> FittedFold:
+    """Read one fold's fitted parts back."""
+    folder = run.decoder(name)
+    fitted: dict[str, Transforms] = {}
+    for subject in subjects:
+        fitted[subject] = parts.transforms()
+        for key, transform in fitted[subject].items():
+            transform.load_state(read_state(folder / "transforms" / safe_name(subject) / key))
+    targets = load_targets(run, name, parts.targets())
+    decoder = parts.decoder()
+    decoder.load_state(read_state(folder / "decoder"))
+    return FittedFold(fitted, targets, decoder)
+
+
+def load_targets(run: RunFolder, fold: str, targets: Mapping[str, Target]) -> Mapping[str, Target]:
+    """Give fresh targets the state that was fitted on the fold's training stimuli."""
+    for name, target in targets.items():
+        target.load_state(read_state(run.decoder(fold) / "targets" / name))
+    return targets
+
+
+def training_ids(run: RunFolder, fold: str) -> tuple[str, ...]:
+    """Distinct stimulus ids of a fold's training trials over all subjects, read back from the run folder."""
+    found: dict[str, None] = {}
+    for path in sorted((run.path / "folds" / safe_name(fold)).glob("*.csv")):
+        table = read_table(path, ("stimulus_id", "part"))
+        found.update(dict.fromkeys(table.loc[table["part"] == "train", "stimulus_id"]))
+    if not found:
+        raise DataError(f"{run.path}: folds/{safe_name(fold)} lists no training trial; run braindec train again")
+    return tuple(found)
+
+
+def open_test_trials(
+    run: RunFolder, partition: Partition, transforms: Transforms, repetitions: int | Literal["all", "single"]
+) -> Trials:
+    """Unseal a partition's test trials, transform them with training statistics, and average as asked."""
+    trials = partition.open_test(run.decoder(partition.fold.name) / "decoder" / "state.json")
+    for transform in transforms.values():
+        trials = transform.apply(trials)
+    if repetitions == "single":
+        return trials
+    return average_repetitions(trials, None if repetitions == "all" else int(repetitions))
+
+
+def prediction_table(trials: Trials, fold: str, tested_again: bool) -> pd.DataFrame:
+    """Rows of a `Predictions` table.
+
+    Ids are subject and stimulus; the repetition follows where single trials are predicted, and the fold where other
+    folds test the same stimulus (``tested_again``).
+    """
+    table = trials.table
+    stimulus_ids = table["stimulus_id"].astype(str)
+    item_ids = trials.subject + "_" + stimulus_ids
+    if stimulus_ids.duplicated().any():
+        item_ids = item_ids + "_rep-" + table["repetition"].astype(int).map("{:02d}".format)
+    if tested_again:
+        item_ids = item_ids + "_" + fold
+    rows = pd.DataFrame(
+        {
+            "item_id": item_ids.map(safe_name),
+            "subject": trials.subject,
+            "fold": fold,
+            "stimulus_id": stimulus_ids,
+            "n_repetitions": table["n_repetitions"].astype(int) if "n_repetitions" in table else 1,
+        }
+    )
+    if rows["item_id"].duplicated().any():
+        twice = rows.loc[rows["item_id"].duplicated(), "item_id"].iloc[0]
+        raise DataError(
+            f"trial table of subject {trials.subject!r}, column repetition: {twice!r} occurs twice; trials of one "
+            "stimulus must have different repetition numbers"
+        )
+    return rows
+
+
+def save_predictions(folder: Path, predictions: Predictions) -> None:
+    """Write a fold's predictions; ``table.csv`` comes last and marks them whole."""
+    for name, values in predictions.embeddings.items():
+        write_array(folder / f"{safe_name(name)}.npy", np.asarray(values, dtype=np.float32))
+    write_table(folder / "table.csv", predictions.table[list(PREDICTION_COLUMNS)])
