@@ -1,0 +1,1 @@
+"""Predictions -> pictures and words, one step a file."""

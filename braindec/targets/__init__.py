@@ -1,0 +1,1 @@
+"""Stimulus -> target embedding, one target a file."""
