@@ -49,7 +49,7 @@ class Miyawaki2008:
 
     Session 1 holds the figures, session 2 the letters, so session and picture class are confounded. Trials come in
     blocks of five in which each picture of the session occurs once; ``run`` is that block, 1 to 8 in each session,
-    and ``repetition`` is ``run - 1``. In the file every odd block has the same order and every even block another.
+    and ``repetition`` is ``run - 1``. In the file all odd blocks of a session share one order; the even blocks vary.
     No partition is published: ``split`` is ``train`` throughout, to be divided by a cross-validation split.
 
     Parameters
