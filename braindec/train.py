@@ -49,11 +49,11 @@ def train(config: DictConfig) -> RunFolder:
     allowed = config.allow_leak or "; ".join(sorted(str(reason) for reason in reasons)) or None
     exceptions = raise_on_leaks(check_folds(folds, trials, stimuli), allowed)
 
-    resolved = OmegaConf.to_container(config, resolve=True)
-    kept = OmegaConf.create({k: v for k, v in resolved.items() if k not in NOT_PART_OF_A_RUN})
+    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+    kept = OmegaConf.masked_copy(resolved, [key for key in resolved if key not in NOT_PART_OF_A_RUN])
     run = RunFolder.create(
         Path(config.run_dir),
-        OmegaConf.to_yaml(OmegaConf.create(resolved)),
+        OmegaConf.to_yaml(resolved),
         {
             "name": config.name,
             "dataset": dataset.name,

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from braindec.artifacts import ArtifactError, read_array, read_json, read_table, safe_name, write_image, write_json
@@ -68,7 +69,7 @@ def reconstruct_fold(
     tables = []
     starts = range(0, len(predictions), batch_size)
     for start in context.progress(starts, f"reconstructing {predictions.source} {fold}"):
-        rows = list(range(start, min(start + batch_size, len(predictions))))
+        rows = np.arange(start, min(start + batch_size, len(predictions)))
         done = parts / f"{start:07d}-{rows[-1] + 1:07d}.csv"
         if done.exists():
             tables.append(read_rows(done))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from braindec.types import DataError, Fold, Trials
@@ -48,10 +49,10 @@ class Partition:
         """Which part each trial is in: its row, stimulus id, session, run, repetition and ``part``."""
         table = self._trials.table[["stimulus_id", "session", "run", "repetition"]].copy()
         table.insert(0, "row", range(len(table)))
-        table["part"] = "unused"
-        for part in ("train", "validation", "test"):
-            table.iloc[getattr(self.fold, part), table.columns.get_loc("part")] = part
-        return table
+        part = np.full(len(table), "unused", dtype=object)
+        for name in ("train", "validation", "test"):
+            part[getattr(self.fold, name)] = name
+        return table.assign(part=part)
 
     def open_test(self, receipt: Path) -> Trials:
         """Test trials, once the fitted decoder's ``state.json`` exists.
