@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -142,15 +142,15 @@ def leave_run_out(table: pd.DataFrame) -> tuple[Fold, ...]:
     rows = _usable(table)
     session, run = (table[column].to_numpy()[rows] for column in ("session", "run"))
     stimulus = table["stimulus_id"].to_numpy()[rows]
-    _distinct(run, "run")
+    _refuse_missing(session, "session")
+    _refuse_missing(run, "run")
     folds = []
-    for one_session in _distinct(session, "session"):
-        for one_run in _distinct(run[session == one_session], "run"):
-            held_out = (session == one_session) & (run == one_run)
-            shared = set(stimulus[held_out]) & set(stimulus[~held_out])
-            reason = "stimuli of the held-out run were also shown in other runs, by design" if shared else None
-            name = f"session-{one_session}-run-{one_run}"
-            folds.append(Fold(name, rows[~held_out], _no_rows(), rows[held_out], reason))
+    for one_session, one_run in sorted(set(zip(session, run))):
+        held_out = (session == one_session) & (run == one_run)
+        shared = set(stimulus[held_out]) & set(stimulus[~held_out])
+        reason = "stimuli of the held-out run were also shown in other runs, by design" if shared else None
+        name = f"session-{one_session}-run-{one_run}"
+        folds.append(Fold(name, rows[~held_out], _no_rows(), rows[held_out], reason))
     return tuple(folds)
 
 
@@ -246,12 +246,16 @@ def _checked(table: pd.DataFrame) -> None:
         raise DataError(f"split: expected the values {_PARTITIONS} in the column split, found {strange}")
 
 
-def _distinct(values: np.ndarray, what: str) -> Iterable[Any]:
+def _distinct(values: np.ndarray, what: str) -> list[Any]:
     """Distinct values in ascending order; a missing one is an error."""
-    found = pd.unique(values)
-    if pd.isna(found).any():
-        raise DataError(f"split: {int(pd.isna(values).sum())} trials have no {what}")
-    return sorted(found)
+    _refuse_missing(values, what)
+    return sorted(pd.unique(values))
+
+
+def _refuse_missing(values: np.ndarray, what: str) -> None:
+    missing = pd.isna(values)
+    if missing.any():
+        raise DataError(f"split: {int(missing.sum())} trials have no {what}")
 
 
 def _no_rows() -> np.ndarray:

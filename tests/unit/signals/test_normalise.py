@@ -147,7 +147,7 @@ def test_clamp_limits_outliers_only(trials):
 def test_an_unseen_group_is_named(trials, per):
     transform = ZScore(per)
     transform.fit(trials.select((trials.table["session"] != 2).to_numpy()))
-    with pytest.raises(DataError, match="subj01.*no training trials in session 2"):
+    with pytest.raises(DataError, match=r"subj01.*no training trials in session 2"):
         transform.apply(trials)
 
 
@@ -167,7 +167,7 @@ def test_misuse_is_refused(trials, make, make_trials):
     transform.fit(trials)
     with pytest.raises(DataError, match="fitted on subject 'subj01', found subject 'subj02'"):
         transform.apply(replace(trials, subject="subj02"))
-    with pytest.raises(DataError, match="5 positions .* found 2"):
+    with pytest.raises(DataError, match=r"5 positions .* found 2"):
         transform.apply(trials.select_space(np.arange(2)))
     with pytest.raises(DataError, match="unit 'psc', found unit 'V'"):
         transform.apply(replace(trials, unit="V"))

@@ -1,0 +1,53 @@
+"""Averaging the repetitions of a stimulus."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from braindec.types import DataError, Trials
+
+
+def average_repetitions(trials: Trials, max_repetitions: int | None = None) -> Trials:
+    """One trial a stimulus: the mean of its trials, in the order in which the stimuli first appear.
+
+    Select the trials of one part of a fold first: every trial that is given is averaged, whatever its ``split``.
+
+    Parameters
+    ----------
+    trials : trials of one subject, e.g. a fold's test trials.
+    max_repetitions : average at most so many trials a stimulus, the first ones in the table's order; None averages all.
+
+    Returns
+    -------
+    Trials
+        ``signal`` float32 (stimuli, S, T), summed in float64. Each row of ``table`` is the row of the stimulus' first
+        trial (so session, run, repetition and split are those of that trial), and the new column ``n_repetitions`` says
+        how many trials were averaged.
+
+    Raises
+    ------
+    DataError
+        If ``max_repetitions`` is below 1, a trial has no stimulus, or the trials are averages already.
+    """
+    where = f"average_repetitions, subject {trials.subject!r}"
+    if max_repetitions is not None and max_repetitions < 1:
+        raise DataError(f"{where}: expected max_repetitions >= 1 or None, found {max_repetitions}")
+    if "n_repetitions" in trials.table.columns and (trials.table["n_repetitions"] > 1).any():
+        raise DataError(f"{where}: the trials are averages already (n_repetitions up to {_most(trials)})")
+    if trials.table["stimulus_id"].isna().any():
+        raise DataError(f"{where}: {int(trials.table['stimulus_id'].isna().sum())} trials have no stimulus_id")
+    grouped = trials.table.reset_index(drop=True).groupby("stimulus_id", sort=False)
+    rows_of_stimulus = [np.asarray(rows)[:max_repetitions] for rows in grouped.indices.values()]
+    rows_of_stimulus.sort(key=lambda rows: int(rows[0]))
+    signal = np.empty((len(rows_of_stimulus), *trials.signal.shape[1:]), dtype=np.float32)
+    for index, rows in enumerate(rows_of_stimulus):
+        signal[index] = trials.signal[rows].mean(axis=0, dtype=np.float64)
+    table = trials.table.iloc[[int(rows[0]) for rows in rows_of_stimulus]].reset_index(drop=True)
+    table["n_repetitions"] = np.array([len(rows) for rows in rows_of_stimulus], dtype=np.int64)
+    return replace(trials, signal=signal, table=table)
+
+
+def _most(trials: Trials) -> int:
+    return int(trials.table["n_repetitions"].max())

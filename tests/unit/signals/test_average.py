@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from braindec.signals.average import average_repetitions
+from braindec.types import DataError
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    n_stimuli=st.integers(2, 8),
+    n_repetitions=st.integers(1, 5),
+    limit=st.sampled_from([None, 1, 2, 9]),
+    drop=st.integers(0, 1),
+    seed=st.integers(0, 20),
+)
+def test_equals_pandas_groupby(make_table, make_trials, n_stimuli, n_repetitions, limit, drop, seed):
+    table = make_table(n_stimuli, n_repetitions, seed=seed)
+    signal = np.random.default_rng(seed).normal(size=(len(table), 3, 2))
+    trials = make_trials(signal, table).select(np.arange(drop, len(table)))
+    result = average_repetitions(trials, limit)
+
+    long = pd.DataFrame(trials.signal.reshape(len(trials), -1)).assign(stimulus_id=trials.table["stimulus_id"])
+    limited = long if limit is None else long.groupby("stimulus_id", sort=False).head(limit)
+    grouped = limited.groupby("stimulus_id", sort=False)
+    expected = grouped.mean()
+    assert list(result.table["stimulus_id"]) == list(expected.index)
+    np.testing.assert_allclose(result.signal.reshape(len(result), -1), expected.to_numpy(), atol=1e-6)
+    np.testing.assert_array_equal(result.table["n_repetitions"], grouped.size())
+    first = trials.table.drop_duplicates("stimulus_id").reset_index(drop=True)
+    pd.testing.assert_frame_equal(result.table.drop(columns="n_repetitions"), first)
+
+
+def test_refusals(make_table, make_trials):
+    trials = make_trials(np.zeros((18, 1, 1)), make_table())
+    with pytest.raises(DataError, match="max_repetitions >= 1"):
+        average_repetitions(trials, 0)
+    with pytest.raises(DataError, match="averages already"):
+        average_repetitions(average_repetitions(trials))
+    nameless = make_trials(np.zeros((18, 1, 1)), make_table().assign(stimulus_id=None))
+    with pytest.raises(DataError, match="18 trials have no stimulus_id"):
+        average_repetitions(nameless)
