@@ -1,0 +1,1 @@
+"""Scores of decoded material, with chance, intervals and controls."""

@@ -1,0 +1,245 @@
+"""What a table of per-item scores says: a value, its 95% interval, and comparisons of two runs.
+
+Rows are a `pandas.DataFrame` with the columns ``subject``, ``stimulus_id`` and ``value``; NaN values are undefined and
+left out. Repeated predictions of a stimulus are averaged first, then stimuli within a subject, then subjects.
+
+Legend: S subjects, I stimuli, M columns, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from braindec.metrics.bootstrap import Statistic, resample
+from braindec.types import DataError
+
+Method = Literal["percentile", "bca"]
+
+LEVEL = 0.95
+_EXACT_LIMIT = 12
+"""Up to this many stimuli all sign patterns are enumerated in the permutation test (4,096)."""
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """A score with its interval.
+
+    Attributes
+    ----------
+    value : mean over subjects of the mean (or median) over stimuli; NaN when nothing is defined.
+    ci95 : bootstrap interval; (value, value) when all resamples agree, NaN when nothing is defined.
+    n : number of distinct stimuli with a defined value.
+    n_subjects : number of subjects with a defined value.
+    n_undefined : number of rows whose value is NaN.
+    method : how the interval was made; ``bca`` falls back to ``percentile`` where it does not exist.
+    """
+
+    value: float
+    ci95: tuple[float, float]
+    n: int
+    n_subjects: int
+    n_undefined: int
+    method: Method
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """First run minus second run, on the stimuli that both have.
+
+    ``p_value`` is that of the two-sided sign-flip test over stimuli.
+    """
+
+    value: float
+    ci95: tuple[float, float]
+    n: int
+    p_value: float
+
+
+def aggregate(
+    rows: pd.DataFrame,
+    n_resamples: int = 10_000,
+    seed: int = 0,
+    method: Method = "percentile",
+    statistic: Statistic = "mean",
+) -> Aggregate:
+    """Value and 95% interval of per-item scores.
+
+    Parameters
+    ----------
+    rows : columns ``subject``, ``stimulus_id``, ``value``.
+    n_resamples, seed : of the bootstrap over stimuli, nested over subjects when there are several.
+    method : ``bca`` (bias-corrected and accelerated) is defined for one subject and the mean; otherwise, and when all
+        resamples agree, the percentile interval is given and ``Aggregate.method`` says so.
+    statistic : over stimuli.
+
+    Source: Efron & Tibshirani 1993, chapters 13 and 14.
+    """
+    values_SIM = per_stimulus(rows, [rows["value"].to_numpy(dtype=np.float64)])
+    resampled = resample(values_SIM, n_resamples, seed, (statistic,))
+    interval = percentile_interval(resampled.draws)[:, 0]
+    used: Method = "percentile"
+    if method == "bca" and statistic == "mean" and len(values_SIM) == 1:
+        corrected = _bca_interval(values_SIM[0, :, 0], resampled.draws[:, 0])
+        if corrected is not None:
+            interval, used = corrected, "bca"
+    defined_SI = ~np.isnan(values_SIM[:, :, 0])
+    return Aggregate(
+        value=float(resampled.value[0]),
+        ci95=(float(interval[0]), float(interval[1])),
+        n=int(defined_SI.any(axis=0).sum()),
+        n_subjects=int(defined_SI.any(axis=1).sum()),
+        n_undefined=int(rows["value"].isna().sum()),
+        method=used,
+    )
+
+
+def per_stimulus(rows: pd.DataFrame, columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean of each column over the rows of each subject and stimulus.
+
+    Parameters
+    ----------
+    rows : columns ``subject`` and ``stimulus_id``, one row an item.
+    columns : M float arrays, one value a row, NaN where undefined.
+
+    Returns
+    -------
+    float64 (S, I, M), subjects and stimuli sorted; NaN where a subject has no defined value for a stimulus.
+
+    Raises
+    ------
+    DataError
+        If there is no row.
+    """
+    if len(rows) == 0:
+        raise DataError("statistics: no scores to aggregate (0 rows)")
+    subject, subjects = pd.factorize(rows["subject"], sort=True)
+    stimulus, stimuli = pd.factorize(rows["stimulus_id"], sort=True)
+    cell = subject * len(stimuli) + stimulus
+    n_cells = len(subjects) * len(stimuli)
+    means = np.full((n_cells, len(columns)), np.nan)
+    for place, column in enumerate(columns):
+        defined = ~np.isnan(column)
+        count = np.bincount(cell[defined], minlength=n_cells)
+        total = np.bincount(cell[defined], weights=column[defined], minlength=n_cells)
+        np.divide(total, count, out=means[:, place], where=count > 0)
+    return means.reshape(len(subjects), len(stimuli), len(columns))
+
+
+def percentile_interval(draws_R: np.ndarray) -> np.ndarray:
+    """Central 95% of the resamples along axis 0, (2, ...); NaN where no resample is defined.
+
+    Rounding noise is not an interval: where all resamples agree to 12 digits both ends are their common value.
+    """
+    tail = 100 * (1 - LEVEL) / 2
+    empty = np.isnan(draws_R).all(axis=0)
+    filled = np.where(empty, 0.0, draws_R)
+    low, middle, high = np.nanpercentile(filled, [tail, 50, 100 - tail], axis=0)
+    degenerate = high - low <= 1e-12 * np.maximum(1.0, np.abs(middle))
+    interval = np.stack([np.where(degenerate, middle, low), np.where(degenerate, middle, high)])
+    return np.where(empty, np.nan, interval)
+
+
+def paired_difference(
+    first: pd.DataFrame, second: pd.DataFrame, n_resamples: int = 10_000, seed: int = 0
+) -> PairedDifference:
+    """Compare two runs on the subjects and stimuli that both scored.
+
+    The interval is the bootstrap's over stimuli (nested over subjects); the p-value flips the sign of whole stimuli,
+    jointly in all subjects, exactly for up to 12 stimuli and by ``n_resamples`` random patterns otherwise.
+
+    Raises
+    ------
+    DataError
+        If the two runs have no subject and stimulus in common.
+    """
+    keys = ["subject", "stimulus_id"]
+    means = [run.groupby(keys, sort=True)["value"].mean() for run in (first, second)]
+    both = pd.concat(means, axis=1, join="inner", keys=["first", "second"]).dropna()
+    if both.empty:
+        raise DataError("paired comparison: the two runs have no scored subject and stimulus in common")
+    rows = both.reset_index()
+    difference = rows["first"].to_numpy(dtype=np.float64) - rows["second"].to_numpy(dtype=np.float64)
+    values_SIM = per_stimulus(rows, [difference])
+    resampled = resample(values_SIM, n_resamples, seed)
+    interval = percentile_interval(resampled.draws)[:, 0]
+    return PairedDifference(
+        value=float(resampled.value[0]),
+        ci95=(float(interval[0]), float(interval[1])),
+        n=values_SIM.shape[1],
+        p_value=_sign_flip_p(values_SIM[:, :, 0], n_resamples, seed),
+    )
+
+
+def holm(p_values: Sequence[float]) -> np.ndarray:
+    """Holm's step-down adjusted p-values, in the order given.
+
+    Source: Holm 1979.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def ceiling_normalised(value: float, ceiling: float, chance: float = 0.0) -> float:
+    """Where a value lies between chance (0) and the noise ceiling (1); below and above are not clipped.
+
+    Raises
+    ------
+    DataError
+        If ceiling and chance are equal: such a score cannot be normalised.
+    """
+    if ceiling == chance:
+        raise DataError(f"noise ceiling: the ceiling {ceiling} equals chance, so nothing can be normalised by it")
+    return (value - chance) / (ceiling - chance)
+
+
+def _bca_interval(values_I: np.ndarray, draws_R: np.ndarray) -> np.ndarray | None:
+    """Bias-corrected and accelerated interval of a mean; None where it does not exist.
+
+    Source: Efron & Tibshirani 1993, equations 14.9 to 14.15.
+    """
+    from scipy.stats import norm
+
+    values = values_I[~np.isnan(values_I)]
+    n = len(values)
+    if n < 2 or np.ptp(draws_R) <= 1e-12 * max(1.0, abs(float(draws_R[0]))):
+        return None
+    observed = values.mean()
+    below = (np.sum(draws_R < observed) + np.sum(draws_R <= observed)) / (2 * len(draws_R))
+    if not 0 < below < 1:
+        return None
+    # Leaving value i out moves the mean by (mean - value_i) / (n - 1): the jackknife needs no loop.
+    influence = (values - observed) / (n - 1)
+    acceleration = np.sum(influence**3) / (6 * np.sum(influence**2) ** 1.5)
+    bias = norm.ppf(below)
+    ends = bias + norm.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return np.quantile(draws_R, norm.cdf(bias + ends / (1 - acceleration * ends)))
+
+
+def _sign_flip_p(differences_SI: np.ndarray, n_resamples: int, seed: int) -> float:
+    """Two-sided p-value that the mean difference is zero, flipping the signs of stimuli."""
+    n_subjects, n = differences_SI.shape
+    defined_SI = ~np.isnan(differences_SI)
+    # The mean over subjects of means over stimuli is linear in the stimuli, so each stimulus has one contribution.
+    share_SI = defined_SI / np.maximum(defined_SI.sum(axis=1, keepdims=True), 1) / n_subjects
+    contribution_I = (np.where(defined_SI, differences_SI, 0.0) * share_SI).sum(axis=0)
+    observed = abs(contribution_I.sum())
+    threshold = observed - 1e-12 * max(1.0, observed)
+    if n <= _EXACT_LIMIT:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        return float(np.mean(np.abs(signs @ contribution_I) >= threshold))
+    rng = np.random.default_rng(seed)
+    extreme = 0
+    chunk = max(1, 4_000_000 // n)
+    for start in range(0, n_resamples, chunk):
+        signs = rng.choice(np.array([-1.0, 1.0]), size=(min(chunk, n_resamples - start), n))
+        extreme += int(np.sum(np.abs(signs @ contribution_I) >= threshold))
+    return (extreme + 1) / (n_resamples + 1)
