@@ -189,8 +189,8 @@ def ridge_system(
     )
 
 
-def factor(system: RidgeSystem, alpha: float) -> torch.Tensor:
-    """Lower Cholesky factor of ``gram + alpha I``, in float64 where float32 would lose too many digits.
+def factor(system: RidgeSystem, alpha: float, ones: float = 0.0) -> torch.Tensor:
+    """Lower Cholesky factor of ``gram + alpha I + ones 11'/N``, in float64 where float32 would lose too many digits.
 
     Raises
     ------
@@ -201,6 +201,8 @@ def factor(system: RidgeSystem, alpha: float) -> torch.Tensor:
         raise DataError(f"alpha: expected a positive number, found {alpha}")
     ill = alpha < ILL_CONDITIONED * system.gram_norm
     shifted = (system.gram_f64 if ill else system.gram).clone()
+    if ones:
+        shifted += ones / len(shifted)
     shifted.diagonal().add_(alpha)
     lower, failed = torch.linalg.cholesky_ex(shifted)
     if int(failed):
@@ -310,13 +312,13 @@ class ColumnStream:
             )
 
 
-def alpha_runs(alphas_T: np.ndarray, start: int, stop: int) -> list[tuple[float, slice | np.ndarray]]:
+def alpha_runs(alphas_T: np.ndarray, start: int, stop: int) -> list[tuple[float, slice | torch.Tensor]]:
     """The distinct alphas of columns start..stop, each with its columns counted from start."""
     here = alphas_T[start:stop]
     distinct = np.unique(here)
     if len(distinct) == 1:
         return [(float(distinct[0]), slice(None))]
-    return [(float(alpha), np.flatnonzero(here == alpha)) for alpha in distinct]
+    return [(float(alpha), torch.from_numpy(np.flatnonzero(here == alpha))) for alpha in distinct]
 
 
 def apply_maps(
@@ -342,7 +344,8 @@ def apply_maps(
         for start, stop, block, mean in stream:
             result = block.new_empty(n_out, stop - start)
             with matmul_precision(stream.system.precision):
-                for alpha, columns in alpha_runs(alphas_T, start, stop):
+                for alpha, run in alpha_runs(alphas_T, start, stop):
+                    columns = run if isinstance(run, slice) else run.to(block.device)
                     result[:, columns] = maps[alpha] @ block[:, columns]
             sink.write(start, stop, result.add_(mean) if add_mean else result)
     return out
