@@ -8,6 +8,7 @@ stream works on one earlier still, so the time to stream an array is that of the
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,7 +44,7 @@ class TargetColumns:
             raise DataError(f"target {self.name!r}: expected (row, target), found shape {self.values.shape}")
         if self.values.dtype not in (np.float16, np.float32, np.float64):
             raise DataError(f"target {self.name!r}: expected float16, float32 or float64, found {self.values.dtype}")
-        if len(self.rows) and not (0 <= self.rows.min() and self.rows.max() < len(self.values)):
+        if len(self.rows) and not (self.rows.min() >= 0 and self.rows.max() < len(self.values)):
             raise DataError(
                 f"target {self.name!r}: rows {self.rows.min()} to {self.rows.max()} are used but values has "
                 f"{len(self.values)}"
@@ -59,7 +60,7 @@ class TargetColumns:
         rows = self.rows[start:stop]
         breaks = np.flatnonzero(np.diff(rows) != 1) + 1
         edges = [0, *breaks.tolist(), len(rows)]
-        return [(start + a, int(rows[a]), b - a) for a, b in zip(edges[:-1], edges[1:]) if b > a]
+        return [(start + a, int(rows[a]), b - a) for a, b in itertools.pairwise(edges) if b > a]
 
 
 def column_spans(n_columns: int, n_rows: int, itemsize: int, group_width: int | None = None) -> list[tuple[int, int]]:
@@ -142,7 +143,7 @@ class _PinnedFeed:
         edges = np.linspace(0, len(out), self.n_threads + 1).astype(int)
         self.filling[index] = [
             self.pool.submit(_fill, self.target, *self.spans[index], out, int(a), int(b))
-            for a, b in zip(edges[:-1], edges[1:])
+            for a, b in itertools.pairwise(edges)
         ]
 
     def ready(self, index: int) -> torch.Tensor:

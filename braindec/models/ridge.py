@@ -89,10 +89,12 @@ class RidgeSystem:
 
     @property
     def device(self) -> torch.device:
+        """Where the tensors are."""
         return self.x_NP.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """Type of the tensors: float32 or float64."""
         return self.x_NP.dtype
 
     @cached_property
@@ -119,13 +121,14 @@ class RidgeSystem:
 
     def centre(self, x: np.ndarray | torch.Tensor, name: str = "X") -> torch.Tensor:
         """Test features (M, P) on the device, minus the training mean. Raises `DataError` on a wrong P or NaN."""
-        x_MP = _features(x, name, self.device, self.dtype)
+        x_MP = as_features(x, name, self.device, self.dtype)
         if x_MP.shape[1] != len(self.mean_P):
             raise DataError(f"{name}: expected {len(self.mean_P)} features as in training, found {x_MP.shape[1]}")
         return x_MP - self.mean_P
 
 
-def _features(x: np.ndarray | torch.Tensor, name: str, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+def as_features(x: np.ndarray | torch.Tensor, name: str, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """``x`` (trial, feature) on a device. Raises `DataError` on a wrong shape, NaN or infinite values."""
     if x.ndim != 2:
         raise DataError(f"{name}: expected (trial, feature), found shape {tuple(x.shape)}")
     tensor = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.require(x, requirements=["C", "W"]))
@@ -168,7 +171,7 @@ def ridge_system(
         On a wrong shape, no trials, or NaN or infinite features.
     """
     dtype = torch.float64 if precision == "float64" else torch.float32
-    x_NP = _features(x, "X", torch.device(device), dtype)
+    x_NP = as_features(x, "X", torch.device(device), dtype)
     if len(x_NP) == 0:
         raise DataError("X: no training trials")
     where = np.arange(len(x_NP)) if position is None else np.asarray(position)
@@ -267,6 +270,7 @@ class ColumnStream:
     group_width: int | None = None
     keep: bool = False
     _kept: list[tuple[int, int, torch.Tensor, torch.Tensor]] = field(default_factory=list)
+    _means_T: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.target.rows) != self.system.n_rows:
@@ -277,6 +281,7 @@ class ColumnStream:
 
     @property
     def n_columns(self) -> int:
+        """Number of targets T."""
         return int(self.target.values.shape[1])
 
     def __iter__(self) -> Iterator[tuple[int, int, torch.Tensor, torch.Tensor]]:
@@ -284,7 +289,8 @@ class ColumnStream:
         if self._kept:
             yield from self._kept
             return
-        system, seen = self.system, []
+        system = self.system
+        seen: list[torch.Tensor] = []
         spans = column_spans(self.n_columns, system.n_rows, self.target.values.dtype.itemsize, self.group_width)
         kept = []
         for (start, stop), block in zip(spans, stream_columns(self.target, spans, system.device, system.dtype)):
@@ -298,18 +304,22 @@ class ColumnStream:
             if self.keep:
                 kept.append((start, stop, block, mean))
             yield start, stop, block, mean
-        self._check(seen)
-        self._kept = kept
-
-    def _check(self, means: list[torch.Tensor]) -> None:
-        if not means:
-            return
-        bad = torch.nonzero(~torch.isfinite(torch.cat(means)))
+        means_T = torch.cat(seen).cpu().numpy() if seen else np.zeros(0)
+        bad = np.flatnonzero(~np.isfinite(means_T))
         if len(bad):
             raise DataError(
                 f"target {self.target.name!r}: {len(bad)} of {self.n_columns} columns hold NaN or infinite values, "
-                f"the first is column {int(bad[0])}; remove or repair them"
+                f"the first is column {bad[0]}; remove or repair them"
             )
+        self._kept, self._means_T = kept, means_T if system.intercept else np.zeros_like(means_T)
+
+    def means(self) -> np.ndarray:
+        """Training mean of each target (T,), zeros without intercept; costs a pass if none was made."""
+        if self._means_T is None:
+            for _ in self:
+                pass
+        assert self._means_T is not None
+        return self._means_T
 
 
 def alpha_runs(alphas_T: np.ndarray, start: int, stop: int) -> list[tuple[float, slice | torch.Tensor]]:
@@ -401,10 +411,5 @@ def weights(
     dtype = np.float64 if system.dtype == torch.float64 else np.float32
     place = np.empty((len(system.mean_P), stream.n_columns), dtype) if out is None else out
     apply_maps(maps, alphas_T, stream, False, place)
-    intercepts = target_means(stream) - system.mean_P.cpu().numpy() @ place
+    intercepts = stream.means() - system.mean_P.cpu().numpy() @ place
     return place, intercepts.astype(dtype)
-
-
-def target_means(stream: ColumnStream) -> np.ndarray:
-    """Training mean of each target (T,), zeros without intercept."""
-    return np.concatenate([mean.cpu().numpy() for _, _, _, mean in stream])

@@ -78,7 +78,7 @@ def held_out_matrix(system: RidgeSystem, alpha: float, labels: np.ndarray) -> to
     if system.intercept:
         residual -= alpha / ((alpha + ones) * len(residual))
     for block in equal_blocks(labels, system.device):
-        n_blocks, size = block.shape
+        size = block.shape[1]
         if size == 1:
             rows = block[:, 0]
             residual[rows] /= residual[rows, rows][:, None]
@@ -139,9 +139,7 @@ class HeldOut:
         return torch.stack([torch.linalg.vecdot(form, gram_UU).double().sum() for form in self.forms_AUU])
 
 
-def _primal_residuals(
-    system: RidgeSystem, alpha: float, labels: np.ndarray
-) -> Callable[[torch.Tensor], torch.Tensor]:
+def _primal_residuals(system: RidgeSystem, alpha: float, labels: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor]:
     """Held-out residuals from a primal fit; a left-out block is inverted on its trials or features, if fewer."""
     lower = factor(system, alpha)
     x_NP = system.x_NP.to(lower.dtype)
@@ -279,4 +277,3 @@ def _scaled(
 def group_width(per: AlphaPer, n_tokens: int, n_dims: int) -> int:
     """Number of consecutive columns of a flattened (token, dim) target that share an alpha."""
     return {"target_array": n_tokens * n_dims, "token": n_dims, "value": 1}[per]
-
