@@ -1,0 +1,1 @@
+"""Decoders, and the solvers and networks that they are made of."""
