@@ -116,3 +116,9 @@ def _context(run: RunFolder, original: DictConfig, fold: str, device: str) -> St
     cache_dir = None if original.cache_dir is None else Path(original.cache_dir)
     embeddings = embed_training(targets, training, cache_dir)
     return StageContext(targets, training, embeddings, original.seed, resolve_device(device), progress)
+
+
+def run(config: DictConfig) -> None:
+    """What ``braindec reconstruct`` does."""
+    folder = reconstruct(config)
+    log.info("pictures are in %s; next: braindec evaluate run=%s", folder.path / "reconstructions", folder.path)

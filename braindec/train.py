@@ -49,8 +49,9 @@ def train(config: DictConfig) -> RunFolder:
     allowed = config.allow_leak or "; ".join(sorted(str(reason) for reason in reasons)) or None
     exceptions = raise_on_leaks(check_folds(folds, trials, stimuli), allowed)
 
-    resolved = OmegaConf.create(OmegaConf.to_container(config, resolve=True))
-    kept = OmegaConf.masked_copy(resolved, [key for key in resolved if key not in NOT_PART_OF_A_RUN])
+    resolved = config.copy()
+    OmegaConf.resolve(resolved)
+    kept = OmegaConf.masked_copy(resolved, [str(key) for key in resolved if key not in NOT_PART_OF_A_RUN])
     run = RunFolder.create(
         Path(config.run_dir),
         OmegaConf.to_yaml(resolved),
@@ -138,3 +139,9 @@ def _fit_and_predict(
         weights_hash={name: report["weights_hash"] for name, report in reports.items()},
         selected_on="; ".join(selected),
     )
+
+
+def run(config: DictConfig) -> None:
+    """What ``braindec train`` does."""
+    folder = train(config)
+    log.info("predictions are in %s; next: braindec reconstruct run=%s", folder.path / "predictions", folder.path)

@@ -38,7 +38,6 @@ def run_chain(stages: Mapping[str, Stage], predictions: Predictions, context: St
         made = stage.run(predictions, made, context)
         if made.table["item_id"].tolist() != predictions.table["item_id"].tolist():
             raise DataError(f"stage {name!r}: returned other items than it was given, or in another order")
-        made = Reconstructions(made.table, made.images, made.captions, made.labels, (*made.chain, name))
     if made is None:
         raise DataError("no stage was given; say stage=[NAME,...]")
     return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -120,7 +120,7 @@ def _fit_targets(
     for name, target in targets.items():
         target.fit(training)
         write_state(folder / "targets" / name, target.state())
-        embeddings[name] = replace(load_or_compute(target, seen, cache_dir), name=name)
+        embeddings[name] = load_or_compute(target, seen, cache_dir, name)
     return embeddings
 
 

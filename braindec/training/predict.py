@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +67,7 @@ def embed_training(
     targets: Mapping[str, Target], training: Stimuli, cache_dir: Path | None
 ) -> dict[str, TargetEmbeddings]:
     """Target embeddings of a fold's training stimuli, by target name."""
-    return {name: replace(load_or_compute(target, training, cache_dir), name=name) for name, target in targets.items()}
+    return {name: load_or_compute(target, training, cache_dir, name) for name, target in targets.items()}
 
 
 def _predict(decoder: Decoder, trials: Trials, table: pd.DataFrame, source: str, device: str) -> Predictions:
