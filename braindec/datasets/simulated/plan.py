@@ -87,7 +87,8 @@ def _plan_object(
     scale = float(rng.uniform(*_SCALE_RANGE[size]))
     flying = category in FLYING and place != "room"
     if flying:
-        y = float(rng.uniform(max(0.16, scale * 0.8), max(0.2, horizon - 0.1)))
+        highest = max(0.16, 0.8 * scale)
+        y = float(rng.uniform(highest, max(highest + 0.02, horizon - 0.1)))
     else:
         baseline = float(rng.uniform(*_BASELINE_RANGE[size]))
         if category == "boat":
