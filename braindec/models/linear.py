@@ -193,7 +193,9 @@ class RidgeDecoder(SubjectwiseDecoder):
                 )
                 operators = {float(a): operator(system, float(a)) for a in np.unique(alphas_T)}
                 path = context.folder / f"{data.trials.subject}-{target}"
-                maps[target] = LinearMap.from_operators(frame, stream, operators, alphas_T, data.shapes[target], path)
+                maps[target] = LinearMap.from_operators(
+                    frame, system.mean_P.cpu().numpy(), stream, operators, alphas_T, data.shapes[target], path
+                )
         return {name: maps[name] for name in data.columns}, report
 
     def _choose(
@@ -207,8 +209,7 @@ class RidgeDecoder(SubjectwiseDecoder):
         if len(candidates) == 1:
             return {"alpha": candidates[0], "selection": "given"}, columns_alpha(candidates[0], stream.n_columns)
         if candidates not in held_out:
-            groups = stream.system.position_N.cpu().numpy()
-            labels = leave_out_labels(groups, self.selection, self.n_folds, context.seed)
+            labels = leave_out_labels(data.position_N, self.selection, self.n_folds, context.seed)
             held_out[candidates] = HeldOut(stream.system, np.array(candidates), labels)
         width = group_width(self.alpha_per, *shape_KD)
         stream.group_width = width if width > 1 else None

@@ -101,6 +101,7 @@ class LinearMap:
     def from_operators(
         cls,
         frame: FeatureFrame,
+        mean_P: np.ndarray,
         stream: ColumnStream,
         operators: Mapping[float, torch.Tensor],
         keys_T: np.ndarray,
@@ -108,7 +109,6 @@ class LinearMap:
         path: Path,
     ) -> LinearMap:
         """From operators (P, U) by key, and the key of each target; large arrays go to ``path`` + a suffix."""
-        mean_P = stream.system.mean_P.cpu().numpy()
         n_features, n_rows, n_targets = len(mean_P), stream.system.n_rows, stream.n_columns
         kind = np.float64 if stream.system.dtype == torch.float64 else np.float32
         if n_features * n_targets <= n_rows * (len(operators) * n_features + n_targets):

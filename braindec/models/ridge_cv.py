@@ -237,6 +237,19 @@ def choose_alpha(
     return AlphaChoice(np.asarray(held_out.alphas, dtype=np.float64), scores, width, stream.n_columns)
 
 
+def target_gram(stream: ColumnStream, standardise: bool = False) -> tuple[torch.Tensor, float]:
+    """``Y Y'`` (U, U) of all centred targets of an array, and their total sum of squares over the trials."""
+    system = stream.system
+    gram = torch.zeros(system.n_rows, system.n_rows, dtype=system.dtype, device=system.device)
+    total = 0.0
+    for _, _, block, mean in stream:
+        block, total_B = _scaled(system, block, mean, standardise)
+        total += float(total_B.double().sum())
+        with matmul_precision(system.precision):
+            add_gram(gram, block)
+    return mirror_lower(gram), total
+
+
 class _GroupGram:
     """Sums ``Y Y'`` over the blocks of a group, then scores the group: blocks of a group follow each other."""
 
