@@ -1,4 +1,7 @@
-"""Captioning by retrieval: the caption of the training stimulus nearest to the prediction. Legend: N n items, D dims."""
+"""Captioning by retrieval: the caption of the training stimulus nearest to the prediction.
+
+Legend: N predictions, n candidates, D embedding dimensions of all tokens.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,18 @@ def nearest_rows(predicted_ND: np.ndarray, candidates_nD: np.ndarray, similarity
 
     Correlation is the cosine of values from which each row's own mean is taken. A row of length 0 has similarity 0.
     """
-    normalised = [_unit_rows(values, similarity) for values in (predicted_ND, candidates_nD)]
-    starts = range(0, len(predicted_ND), _CHUNK)
-    rows = [(normalised[0][start : start + _CHUNK] @ normalised[1].T).argmax(axis=1) for start in starts]
-    return np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
+    queries_ND = _unit_rows(predicted_ND, similarity)
+    best_N = np.full(len(queries_ND), -np.inf)
+    rows_N = np.zeros(len(queries_ND), dtype=np.int64)
+    # A few candidates at a time: the training embeddings may be memory-mapped and larger than memory.
+    for start in range(0, len(candidates_nD), _CHUNK):
+        similarity_Nn = queries_ND @ _unit_rows(candidates_nD[start : start + _CHUNK], similarity).T
+        nearest_N = similarity_Nn.argmax(axis=1)
+        found_N = similarity_Nn[np.arange(len(queries_ND)), nearest_N]
+        better_N = found_N > best_N
+        rows_N[better_N] = start + nearest_N[better_N]
+        best_N[better_N] = found_N[better_N]
+    return rows_N
 
 
 def _unit_rows(values: np.ndarray, similarity: Similarity) -> np.ndarray:

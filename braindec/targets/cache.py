@@ -47,11 +47,13 @@ def load_or_compute(target: Target, stimuli: Stimuli, cache_dir: Path | None, na
     Raises
     ------
     DataError
-        If the target gives a wrong shape or dtype, NaN or infinities (nothing is cached then), or holds something
-        that cannot be described.
+        If there are no stimuli, the target gives a wrong shape or dtype, NaN or infinities (nothing is cached then),
+        or it holds something that cannot be described.
     """
+    if not len(stimuli):
+        raise DataError(f"target {name}: no stimuli to embed")
     source = _description(target, f"target {name}")
-    if cache_dir is None or not len(stimuli):
+    if cache_dir is None:
         return TargetEmbeddings(name, stimuli.ids, _embedded(target, stimuli, name), source)
     key = text_hash(json.dumps({"target": source, "stimuli": stimuli_hash(stimuli)}, sort_keys=True))
     source = {**source, "key": key}
