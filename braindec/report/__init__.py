@@ -1,0 +1,1 @@
+"""Tables, galleries and one self-contained HTML page from finished scores."""

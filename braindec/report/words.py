@@ -1,0 +1,191 @@
+"""Numbers put into words: labels, verdicts, banners. One rule decides "above": it is printed on every page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Status = Literal["above", "overlap", "below", "unknown"]
+
+VERDICT_RULE = (
+    "A metric counts as above a control when the evaluation's paired test says so or, where no test is recorded, "
+    "when the two 95% intervals do not overlap."
+)
+STATUS_WORDS: dict[Status, str] = {
+    "above": "beaten",
+    "overlap": "not clearly beaten",
+    "below": "not beaten",
+    "unknown": "not compared",
+}
+FLAG_WORDS = {
+    "transductive": "Transductive: the score used the test set as a whole (for example matching or re-standardising "
+    "over it), which a decoder working one trial at a time could not do.",
+    "oracle": "Oracle: the ground truth helped to choose among samples. This is an upper bound, not a decoding score.",
+    "allow_leak": "Known leak allowed: material is shared between training and test, by declared exception.",
+}
+
+
+def label(name: str) -> str:
+    """A name as a reader expects it: underscores become spaces."""
+    return str(name).replace("_", " ").strip()
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for reading; a dash when there is none."""
+    if value is None or isinstance(value, str):
+        return value or "–"
+    value = float(value)
+    if not math.isfinite(value):
+        return "–"
+    if abs(value) >= 1000:
+        digits = 0
+    elif abs(value) >= 100:
+        digits = min(digits, 1)
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def interval(ci95: Sequence[float | None] | None) -> str:
+    """``[low, high]``, or nothing when there is no interval."""
+    bounds = finite_interval(ci95)
+    return "" if bounds is None else f"[{number(bounds[0])}, {number(bounds[1])}]"
+
+
+def finite_interval(ci95: Sequence[float | None] | None) -> tuple[float, float] | None:
+    """The interval as two finite numbers, or None."""
+    if ci95 is None or len(ci95) != 2 or any(b is None or not math.isfinite(b) for b in ci95):
+        return None
+    return float(ci95[0]), float(ci95[1])  # type: ignore[arg-type]
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float, or None when it is missing or not finite."""
+    return None if value is None or not math.isfinite(float(value)) else float(value)
+
+
+def compare_with_control(entry: Mapping[str, Any], control: Mapping[str, Any] | None) -> Status:
+    """Whether a metric's entry stands above a control's: by ``control['beaten']``, else by their intervals."""
+    value, other = finite(entry.get("value")), finite((control or {}).get("value"))
+    if control is None or value is None or other is None:
+        return "unknown"
+    sign = 1.0 if entry["direction"] == "higher" else -1.0
+    if isinstance(control.get("beaten"), bool):
+        if control["beaten"]:
+            return "above"
+        return "overlap" if sign * (value - other) > 0 else "below"
+    if sign * (value - other) <= 0:
+        return "below"
+    own, its = finite_interval(entry.get("ci95")), finite_interval(control.get("ci95"))
+    if own is None or its is None:
+        return "overlap"
+    apart = own[0] > its[1] if sign > 0 else own[1] < its[0]
+    return "above" if apart else "overlap"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One metric in words: ``status`` over all controls, and the sentences that say it."""
+
+    metric: str
+    status: Status
+    sentences: tuple[str, ...]
+
+
+def _join(names: Sequence[str]) -> str:
+    words = [f"“{label(name)}”" for name in names]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _sentences(name: str, entry: Mapping[str, Any], statuses: Mapping[str, Status]) -> tuple[str, ...]:
+    bounds = interval(entry.get("ci95"))
+    first = f"{label(name)} is {number(entry['value'])}" + (f", 95% interval {bounds}" if bounds else "")
+    if entry.get("chance") is not None:
+        first += f", where chance is {number(entry['chance'])}"
+    sentences = [first[0].upper() + first[1:] + "."]
+    above = [c for c, status in statuses.items() if status == "above"]
+    unclear = [c for c, status in statuses.items() if status == "overlap"]
+    below = [c for c, status in statuses.items() if status == "below"]
+    better = "above" if entry["direction"] == "higher" else "below (better than)"
+    if above:
+        everything = "every control" if len(above) == len(statuses) and len(above) > 1 else _join(above)
+        sentences.append(f"It is {better} {everything}.")
+    if unclear:
+        sentences.append(f"It is not clearly apart from {_join(unclear)}.")
+    if below:
+        sentences.append(f"It does not beat {_join(below)}.")
+    if not statuses:
+        sentences.append("No control was run, so nothing can be concluded from it alone.")
+    return tuple(sentences)
+
+
+def verdicts(scores: Mapping[str, Any]) -> tuple[Verdict, ...]:
+    """One `Verdict` a metric, in order; the evaluation's own sentences are kept where it wrote some."""
+    found = []
+    for name, entry in scores["metrics"].items():
+        statuses = {
+            control: compare_with_control(entry, values[name])
+            for control, values in scores.get("controls", {}).items()
+            if name in values
+        }
+        known = [status for status in statuses.values() if status != "unknown"]
+        overall: Status = "unknown"
+        for status in ("below", "overlap", "above"):
+            if status in known:
+                overall = status  # type: ignore[assignment]
+                break
+        written = tuple(scores.get("verdicts", {}).get(name, ()))
+        found.append(Verdict(name, overall, written or _sentences(name, entry, statuses)))
+    return tuple(found)
+
+
+def headline(found: Sequence[Verdict]) -> str:
+    """The page's first sentence: on how many metrics the decoder beat every control."""
+    compared = [v for v in found if v.status != "unknown"]
+    if not compared:
+        return "No control was run: these scores stand alone, and nothing can be concluded from them."
+    above = [v for v in compared if v.status == "above"]
+    total = len(compared)
+    metrics = "metric" if total == 1 else "metrics"
+    if len(above) == total:
+        scope = "the one metric" if total == 1 else f"all {total} {metrics}"
+        return f"Decoding beats every control on {scope}."
+    if not above:
+        scope = "the one metric" if total == 1 else f"any of {total} metrics"
+        return f"Decoding does not beat every control on {scope}."
+    rest = total - len(above)
+    others = "the other one" if rest == 1 else f"the other {rest}"
+    return f"Decoding beats every control on {len(above)} of {total} metrics; on {others} it does not."
+
+
+def flag_sentence(flag: str, metrics: Sequence[str] = ()) -> str | None:
+    """A flag that limits what a score means, as a sentence; None for a flag that only names a convention."""
+    key, _, reason = flag.partition(":")
+    words = FLAG_WORDS.get(key.strip())
+    if words is None:
+        return None
+    reason = reason.strip()
+    text = f"{words} Reason given: {reason}." if reason else words
+    return f"{text} Concerns: {', '.join(label(m) for m in metrics)}." if metrics else text
+
+
+def banners(scores: Mapping[str, Any], manifest: Mapping[str, Any], warnings: Sequence[str]) -> tuple[str, ...]:
+    """Everything a reader must know before believing a number: warnings, then flags, each a sentence, once each."""
+    concerned: dict[str, list[str]] = {}
+    flags = manifest.get("flags") or ()
+    pairs = flags.items() if isinstance(flags, Mapping) else ((flag, True) for flag in flags)
+    for key, value in pairs:
+        if value not in (False, None, ""):
+            concerned.setdefault(key if value is True else f"{key}: {value}", [])
+    for name, entry in scores["metrics"].items():
+        for flag in entry.get("flags") or ():
+            concerned.setdefault(flag, []).append(name)
+    sentences = list(warnings)
+    sentences += [s for flag, names in concerned.items() if (s := flag_sentence(flag, names))]
+    for name, entry in scores["metrics"].items():
+        if entry.get("n_undefined"):
+            sentences.append(
+                f"{label(name)} is undefined for {entry['n_undefined']} of "
+                f"{(entry.get('n') or 0) + entry['n_undefined']} items; they are left out of its mean."
+            )
+    return tuple(dict.fromkeys(sentences))
