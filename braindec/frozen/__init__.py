@@ -1,0 +1,1 @@
+"""Pretrained networks that are never trained here, behind one contract (`braindec.frozen.base.FrozenNetwork`)."""

@@ -1,0 +1,190 @@
+"""The contract of a frozen network: stimuli in, token embeddings out, pictures back where the network can.
+
+Legend: n stimuli, K tokens, D dimensions.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from braindec.contracts import Progress, no_progress
+from braindec.frozen.loading import LoadReport
+from braindec.frozen.weights import resolve
+from braindec.types import DataError, Stimuli
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+Modality = Literal["image", "text", "audio"]
+
+
+class FrozenNetwork(ABC):
+    """A pretrained network that is never trained: evaluation mode, no gradients, loaded strictly on first use.
+
+    Parameters
+    ----------
+    weights : hub id, folder or file (see `braindec.frozen.weights.resolve`).
+    device : where the network runs, e.g. ``"cuda"``.
+    dtype : type of its weights and activations.
+    batch_size : stimuli per forward pass.
+
+    Attributes
+    ----------
+    modality : what of the stimuli it reads.
+    report_ : what the checkpoint gave, after loading.
+    """
+
+    modality: Modality = "image"
+
+    def __init__(self, weights: str, device: str = "cpu", dtype: Dtype = "float32", batch_size: int = 32) -> None:
+        self.weights = weights
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.report_: LoadReport | None = None
+        self._module: nn.Module | None = None
+
+    @abstractmethod
+    def load(self, path: Path) -> tuple[nn.Module, LoadReport]:
+        """Build the network and load it strictly from a file or folder."""
+
+    @abstractmethod
+    def encode_batch(self, inputs: Any) -> Tensor:
+        """Embeddings (b, K, D) of one batch: uint8 images (b, H, W, 3), b texts, or b waveforms."""
+
+    @abstractmethod
+    def preprocessing(self) -> dict[str, Any]:
+        """The preprocessing and the output chosen, as plain values: with the weights' hash it identifies the result."""
+
+    @property
+    def module(self) -> Any:
+        """The network, loaded on first use, on its device, in its dtype, in evaluation mode."""
+        if self._module is None:
+            module, self.report_ = self.load(resolve(self.weights))
+            self._module = module.eval().requires_grad_(False).to(self.device, self.torch_dtype)
+        return self._module
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype as PyTorch's."""
+        return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[self.dtype]
+
+    def to(self, device: str, dtype: Dtype | None = None) -> FrozenNetwork:
+        """Move to a device (and another dtype); returns itself."""
+        self.device = device
+        self.dtype = dtype or self.dtype
+        if self._module is not None:
+            self._module.to(self.device, self.torch_dtype)
+        return self
+
+    def describe(self) -> dict[str, Any]:
+        """What identifies the embeddings: class, weights with their hash, preprocessing, dtype."""
+        _ = self.module
+        report = self.report_
+        return {
+            "network": f"{type(self).__module__}.{type(self).__qualname__}",
+            "weights": self.weights,
+            "sha256": None if report is None else report.sha256,
+            "preprocessing": self.preprocessing(),
+            "dtype": self.dtype,
+        }
+
+    def encode(self, stimuli: Stimuli | np.ndarray | Sequence[Any], progress: Progress = no_progress) -> np.ndarray:
+        """Embeddings float32 (n, K, D), row i for stimulus i.
+
+        Parameters
+        ----------
+        stimuli : `Stimuli`, or what this network reads: images uint8 (n, H, W, 3), texts, or waveforms.
+
+        Raises
+        ------
+        DataError
+            If the stimuli lack what this network reads, or an embedding is not finite.
+        """
+        parts = list(self.encode_batches(stimuli, progress))
+        if not parts:
+            raise DataError(f"{type(self).__name__}: expected at least one stimulus, found none")
+        return np.concatenate(parts)
+
+    def encode_batches(
+        self, stimuli: Stimuli | np.ndarray | Sequence[Any], progress: Progress = no_progress
+    ) -> Iterator[np.ndarray]:
+        """As `encode`, one float32 array (b, K, D) a batch, so that memory stays bounded."""
+        source = self._source(stimuli)
+        starts = range(0, len(source), self.batch_size)
+        for start in progress(starts, f"{type(self).__name__} ({self.modality})"):
+            rows = np.arange(start, min(start + self.batch_size, len(source)))
+            with torch.inference_mode():
+                values = self._encode_rows(source, rows).float().cpu().numpy()
+            if not np.isfinite(values).all():
+                raise DataError(
+                    f"{type(self).__name__}: embeddings of stimuli {start}..{rows[-1]} are not finite in {self.dtype}; "
+                    "use float32 or bfloat16"
+                )
+            yield values
+
+    def _encode_rows(self, source: Any, rows: np.ndarray) -> Tensor:
+        if self.modality == "image":
+            return self.encode_batch(np.asarray(source[rows]))
+        return self.encode_batch([source[row] for row in rows])
+
+    def _source(self, stimuli: Stimuli | np.ndarray | Sequence[Any]) -> Any:
+        if not isinstance(stimuli, Stimuli):
+            return stimuli
+        found: Any
+        if self.modality == "image":
+            found = stimuli.images
+        elif self.modality == "text":
+            found = stimuli.captions if stimuli.captions is not None else stimuli.texts
+        else:
+            found = stimuli.audio
+        if found is None:
+            raise DataError(f"{type(self).__name__}: the stimuli have no {self.modality}; choose another network")
+        return found
+
+
+class DecodableNetwork(FrozenNetwork):
+    """A frozen network that turns its embeddings back into pictures."""
+
+    @abstractmethod
+    def decode_batch(self, values: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Embeddings (b, K, D) on the device -> pixels (b, 3, H, W) in [-1, 1]; one noise seed an item."""
+
+    def decode(
+        self,
+        values: np.ndarray,
+        seeds: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+        progress: Progress = no_progress,
+    ) -> np.ndarray:
+        """Embeddings (n, K, D) -> images uint8 (n, H, W, 3).
+
+        Parameters
+        ----------
+        seeds : one seed an item, for networks that draw noise; an item's picture never depends on its batch.
+        generator : draws the seeds when they are not given; without either, seed i is i.
+        """
+        from braindec.frozen.images import to_uint8
+
+        n = len(values)
+        if seeds is None:
+            seeds = range(n) if generator is None else draw_seeds(n, generator)
+        if len(seeds) != n:
+            raise DataError(f"{type(self).__name__}.decode: expected {n} seeds, found {len(seeds)}")
+        parts = []
+        for start in progress(range(0, n, self.batch_size), f"{type(self).__name__} (decode)"):
+            stop = start + self.batch_size
+            batch = torch.as_tensor(np.asarray(values[start:stop], dtype=np.float32), device=self.device)
+            with torch.inference_mode():
+                parts.append(to_uint8(self.decode_batch(batch, list(seeds[start:stop]))))
+        return np.concatenate(parts)
+
+
+def draw_seeds(n: int, generator: torch.Generator) -> list[int]:
+    """``n`` seeds from a generator."""
+    return torch.randint(2**62, (n,), generator=generator, device=generator.device).tolist()

@@ -1,0 +1,114 @@
+"""Image preprocessing of frozen networks, on any device, equal to PIL's resizing within one grey level.
+
+Legend: N images, H W height and width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from braindec.types import DataError
+
+Interpolation = Literal["bilinear", "bicubic"]
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_SD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_SD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ImagePreprocessing:
+    """Resize, crop and standardise.
+
+    Attributes
+    ----------
+    resize : shortest edge (int) or exact (height, width), in pixels; None keeps the size.
+    crop : side of the central square kept after resizing; None keeps all.
+    interpolation : resampling filter, antialiased.
+    scale : factor on the 0..255 pixels before standardising.
+    mean, sd : per channel, on the scaled pixels.
+    """
+
+    resize: int | tuple[int, int] | None
+    crop: int | None = None
+    interpolation: Interpolation = "bicubic"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    sd: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __call__(self, images: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
+        """Uint8 (N, H, W, 3) -> float32 (N, 3, H', W') on ``device``."""
+        pixels_N3HW = self.resized(to_channels_first(images).to(device))
+        mean = pixels_N3HW.new_tensor(self.mean).view(1, 3, 1, 1)
+        sd = pixels_N3HW.new_tensor(self.sd).view(1, 3, 1, 1)
+        return (pixels_N3HW * self.scale - mean) / sd
+
+    def resized(self, pixels_N3HW: Tensor) -> Tensor:
+        """Resize and crop only: float32 whole numbers 0..255."""
+        height, width = pixels_N3HW.shape[-2:]
+        if isinstance(self.resize, int):
+            short = min(height, width)
+            target = (int(self.resize * height / short), int(self.resize * width / short))
+        else:
+            target = (height, width) if self.resize is None else (self.resize[0], self.resize[1])
+        pixels_N3HW = resize(pixels_N3HW, target, self.interpolation)
+        return pixels_N3HW if self.crop is None else central_crop(pixels_N3HW, self.crop)
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain values, for a result file."""
+        return asdict(self)
+
+
+def to_channels_first(images: np.ndarray | Tensor) -> Tensor:
+    """Uint8 (N, H, W, 3) -> float32 (N, 3, H, W), still 0..255.
+
+    Raises
+    ------
+    DataError
+        If the images are of another shape or type.
+    """
+    # A copy: torch takes neither reversed nor read-only (memory-mapped) arrays.
+    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images, order="C"))
+    if tensor.ndim != 4 or tensor.shape[-1] != 3 or tensor.dtype != torch.uint8:
+        raise DataError(f"images: expected uint8 (n, H, W, 3), found {tensor.dtype} {tuple(tensor.shape)}")
+    return tensor.permute(0, 3, 1, 2).float()
+
+
+def resize(pixels_N3HW: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
+    """Antialiased resize of pixels 0..255 to (height, width) as PIL does it, result in whole numbers.
+
+    PIL resizes rows, rounds to 8 bits, then resizes columns; rounding between the passes keeps overshoots equal.
+    """
+    for step in ((pixels_N3HW.shape[-2], size[1]), size):
+        if tuple(pixels_N3HW.shape[-2:]) != step:
+            pixels_N3HW = functional.interpolate(pixels_N3HW, step, mode=interpolation, antialias=True)
+            pixels_N3HW = (pixels_N3HW + 0.5).floor().clamp(0, 255)
+    return pixels_N3HW
+
+
+def central_crop(pixels_N3HW: Tensor, side: int) -> Tensor:
+    """The central square.
+
+    Raises
+    ------
+    DataError
+        If the image is smaller than the square.
+    """
+    height, width = pixels_N3HW.shape[-2:]
+    if min(height, width) < side:
+        raise DataError(f"images: expected at least {side} px to crop, found {height} x {width}")
+    top, left = round((height - side) / 2), round((width - side) / 2)
+    return pixels_N3HW[..., top : top + side, left : left + side]
+
+
+def to_uint8(pixels_N3HW: Tensor) -> np.ndarray:
+    """Float pixels in [-1, 1], (N, 3, H, W) -> uint8 (N, H, W, 3), rounded."""
+    scaled = ((pixels_N3HW.float() + 1) * 127.5).round().clamp(0, 255)
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
