@@ -36,6 +36,7 @@ class Experiment:
     batch_size : predictions that pass the stages at a time; changes memory, never a result.
     seed : seeds everything random.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:0``.
+    leak_unit : what must not be shared by training, validation and test trials.
     allow_leak : reason for which a leak found in the data set does not stop the run; stamped on every result.
     cache_dir : where target embeddings are kept between runs, or None for no cache.
     run_dir : the run folder.
@@ -57,6 +58,7 @@ class Experiment:
     batch_size: int
     seed: int
     device: str
+    leak_unit: Literal["stimulus", "concept", "sentence"]
     allow_leak: str | None
     cache_dir: str | None
     run_dir: str

@@ -45,9 +45,8 @@ def train(config: DictConfig) -> RunFolder:
     stimuli = dataset.stimuli()
     folds = {subject: split(subject_trials.table) for subject, subject_trials in trials.items()}
     names = fold_names(folds)
-    reasons = {fold.allow_leak for subject_folds in folds.values() for fold in subject_folds} - {None}
-    allowed = config.allow_leak or "; ".join(sorted(str(reason) for reason in reasons)) or None
-    exceptions = raise_on_leaks(check_folds(folds, trials, stimuli), allowed)
+    leaks = check_folds(folds, trials, stimuli, unit=config.leak_unit)
+    exceptions = raise_on_leaks(leaks, config.allow_leak)
 
     resolved = config.copy()
     OmegaConf.resolve(resolved)
@@ -68,7 +67,7 @@ def train(config: DictConfig) -> RunFolder:
             "device": resolve_device(config.device),
             "selected_on": "training trials only",
             "repetitions_averaged": config.test_repetitions,
-            "flags": [f"allow_leak: {allowed}"] if exceptions else [],
+            "flags": sorted({f"allow_leak: {exception['reason']}" for exception in exceptions}),
             "leak_exceptions": exceptions,
         },
         config_hash=text_hash(OmegaConf.to_yaml(kept, sort_keys=True)),
