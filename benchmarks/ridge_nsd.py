@@ -21,8 +21,9 @@ import numpy as np
 import torch
 
 from braindec.models.column_blocks import TargetColumns
-from braindec.models.ridge import ColumnStream, predict, ridge_system
+from braindec.models.ridge import ridge_system
 from braindec.models.ridge_cv import HeldOut, choose_alpha, leave_out_labels
+from braindec.models.ridge_targets import ColumnStream, predict
 
 SIZES = {"vdvae": 91_168, "clip_vision": 257 * 768, "clip_text": 77 * 768}
 GIVEN = {"vdvae": 5e4, "clip_vision": 6e4, "clip_text": 1e5}

@@ -15,8 +15,9 @@ import torch
 from braindec.contracts import FitContext
 from braindec.models.linear import SubjectData, SubjectwiseDecoder, open_stream
 from braindec.models.linear_map import FeatureFrame, LinearMap
-from braindec.models.ridge import Precision, RidgeSystem, columns_alpha, operator, ridge_system
+from braindec.models.ridge import Precision, RidgeSystem, operator, ridge_system
 from braindec.models.ridge_cv import HeldOut, Selection, leave_out_labels, target_gram
+from braindec.models.ridge_targets import columns_alpha
 from braindec.types import DataError, Trials
 
 

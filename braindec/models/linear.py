@@ -16,7 +16,7 @@ import torch
 from braindec.contracts import FitContext, State, TrainingData
 from braindec.models.column_blocks import TargetColumns
 from braindec.models.linear_map import FeatureFrame, LinearMap
-from braindec.models.ridge import ColumnStream, Precision, RidgeSystem, columns_alpha, operator, ridge_system
+from braindec.models.ridge import Precision, RidgeSystem, operator, ridge_system
 from braindec.models.ridge_cv import (
     AlphaChoice,
     AlphaPer,
@@ -26,6 +26,7 @@ from braindec.models.ridge_cv import (
     group_width,
     leave_out_labels,
 )
+from braindec.models.ridge_targets import ColumnStream, columns_alpha
 from braindec.types import DataError, TargetEmbeddings, Trials
 
 LISTED_ALPHAS = 512
@@ -188,13 +189,19 @@ class RidgeDecoder(SubjectwiseDecoder):
             held_out: dict[tuple[float, ...], HeldOut] = {}
             for target in (t for t in data.columns if rois[t] == names):
                 stream = open_stream(system, data, target)
-                report[target], alphas_T = self._choose(
-                    stream, candidates[target], data.shapes[target], held_out, context
-                )
-                operators = {float(a): operator(system, float(a)) for a in np.unique(alphas_T)}
-                path = context.folder / f"{data.trials.subject}-{target}"
+                candidate = candidates[target]
+                if len(candidate) > 1 and candidate not in held_out:
+                    labels = leave_out_labels(data.position_N, self.selection, self.n_folds, context.seed)
+                    held_out[candidate] = HeldOut(system, np.array(candidate), labels)
+                alphas_T, report[target] = self._choose(stream, candidate, data.shapes[target], held_out)
                 maps[target] = LinearMap.from_operators(
-                    frame, system.mean_P.cpu().numpy(), stream, operators, alphas_T, data.shapes[target], path
+                    frame,
+                    system.mean_P.cpu().numpy(),
+                    stream,
+                    {float(a): operator(system, float(a)) for a in np.unique(alphas_T)},
+                    alphas_T,
+                    data.shapes[target],
+                    context.folder / f"{data.trials.subject}-{target}",
                 )
         return {name: maps[name] for name in data.columns}, report
 
@@ -203,18 +210,15 @@ class RidgeDecoder(SubjectwiseDecoder):
         stream: ColumnStream,
         candidates: tuple[float, ...],
         shape_KD: tuple[int, int],
-        held_out: dict[tuple[float, ...], HeldOut],
-        context: FitContext,
-    ) -> tuple[dict[str, Any], np.ndarray]:
+        held_out: Mapping[tuple[float, ...], HeldOut],
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """The alpha of each value (T,), and what to report of it."""
         if len(candidates) == 1:
-            return {"alpha": candidates[0], "selection": "given"}, columns_alpha(candidates[0], stream.n_columns)
-        if candidates not in held_out:
-            labels = leave_out_labels(data.position_N, self.selection, self.n_folds, context.seed)
-            held_out[candidates] = HeldOut(stream.system, np.array(candidates), labels)
+            return columns_alpha(candidates[0], stream.n_columns), {"alpha": candidates[0], "selection": "given"}
         width = group_width(self.alpha_per, *shape_KD)
         stream.group_width = width if width > 1 else None
         choice = choose_alpha(held_out[candidates], stream, width, self.standardise_targets)
-        return {**choice_report(choice), "selection": self.selection}, choice.alphas_T
+        return choice.alphas_T, {**choice_report(choice), "selection": self.selection}
 
 
 def candidates_by_target(

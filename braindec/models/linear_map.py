@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from braindec.models.column_blocks import ColumnSink, TargetColumns, column_spans, stream_columns
-from braindec.models.ridge import ColumnStream, Precision, apply_maps, as_features, matmul_precision
+from braindec.models.ridge import Precision, as_features, matmul_precision
+from braindec.models.ridge_targets import ColumnStream, apply_maps
 from braindec.types import DataError, Trials
 
 MEMORY_MAP_BYTES = 2**28

@@ -23,7 +23,6 @@ import numpy as np
 import torch
 
 from braindec.models.ridge import (
-    ColumnStream,
     RidgeSystem,
     add_gram,
     factor,
@@ -31,6 +30,7 @@ from braindec.models.ridge import (
     mirror_lower,
     onto_rows,
 )
+from braindec.models.ridge_targets import ColumnStream
 from braindec.types import DataError
 
 Selection = Literal["loo", "kfold"]

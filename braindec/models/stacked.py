@@ -14,8 +14,9 @@ import torch
 from braindec.contracts import FitContext
 from braindec.models.linear import SubjectData, SubjectwiseDecoder, open_stream
 from braindec.models.linear_map import FeatureFrame, LinearMap
-from braindec.models.ridge import Precision, RidgeSystem, columns_alpha, onto_rows, operator, ridge_system
+from braindec.models.ridge import Precision, RidgeSystem, onto_rows, operator, ridge_system
 from braindec.models.ridge_cv import HeldOut, Selection, held_out_matrix, leave_out_labels, target_gram
+from braindec.models.ridge_targets import columns_alpha
 from braindec.types import DataError
 
 
