@@ -168,6 +168,14 @@ def open_test_trials(
     return average_repetitions(trials, None if repetitions == "all" else int(repetitions))
 
 
+def training_trials(partition: Partition, transforms: Transforms, average: bool) -> Trials:
+    """A partition's training trials as the decoder saw them: transformed by fitted transforms, averaged as asked."""
+    trials = partition.train()
+    for transform in transforms.values():
+        trials = transform.apply(trials)
+    return average_repetitions(trials) if average else trials
+
+
 def prediction_table(trials: Trials, fold: str, tested_again: bool) -> pd.DataFrame:
     """Rows of a `Predictions` table.
 

@@ -12,7 +12,15 @@ from braindec.artifacts import RunFolder
 from braindec.contracts import Decoder, Target
 from braindec.metrics.controls import metadata_only, noise_input_signal, prior_only_predictions
 from braindec.targets.cache import load_or_compute
-from braindec.training.folds import FitOptions, Parts, load_fold, open_test_trials, prediction_table, save_predictions
+from braindec.training.folds import (
+    FitOptions,
+    Parts,
+    load_fold,
+    open_test_trials,
+    prediction_table,
+    save_predictions,
+    training_trials,
+)
 from braindec.training.partition import Partition
 from braindec.types import DataError, Predictions, Stimuli, TargetEmbeddings, Trials
 
@@ -43,12 +51,14 @@ def predict_fold(
     training_embeddings = embed_training(fitted.targets, stimuli.select(training_ids), options.cache_dir)
     collected: dict[str, list[Predictions]] = {"decoded": []}
     for partition in partitions:
-        test = open_test_trials(run, partition, fitted.transforms[partition.subject], options.test_repetitions)
+        transforms = fitted.transforms[partition.subject]
+        test = open_test_trials(run, partition, transforms, options.test_repetitions)
         table = prediction_table(test, name, tested_again)
         collected["decoded"].append(_predict(fitted.decoder, test, table, "decoded", options.device))
         for control in controls:
             if control == "noise_input":
-                noise = noise_input_signal(test, options.seed)
+                training = training_trials(partition, transforms, options.average_train)
+                noise = noise_input_signal(test, options.seed, training)
                 made = _predict(fitted.decoder, noise, table, control, options.device)
             elif control == "prior_only":
                 made = prior_only_predictions(table, training_embeddings)

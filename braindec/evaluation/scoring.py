@@ -1,0 +1,74 @@
+"""Score decoded material and its controls with the same metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from braindec.artifacts import RunFolder
+from braindec.contracts import Metric, Progress
+from braindec.evaluation.evidence import Fold, build_evidence
+from braindec.metrics.controls import (
+    mean_training_stimulus,
+    nearest_training_stimulus,
+    oracle_class_mean,
+    shuffled_brain,
+)
+from braindec.types import DataError, Evidence, Scores, Stimuli
+
+Scored = list[tuple[Evidence, tuple[Scores, ...]]]
+
+N_PERMUTATIONS = 20
+"""Permutations averaged in the shuffled control: enough that its own noise is far below any interval."""
+
+
+def score(metrics: Mapping[str, Metric], evidences: Sequence[Evidence]) -> Scored:
+    """Every metric on every evidence; metrics without their input give nothing."""
+    scored = []
+    for evidence in evidences:
+        found = tuple(scores for metric in metrics.values() for scores in metric.scores(evidence))
+        names = [scores.name for scores in found]
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise DataError(f"metrics: {twice} come from more than one metric; keep one, or give it another name")
+        scored.append((evidence, found))
+    return scored
+
+
+def score_controls(
+    run: RunFolder,
+    controls: Sequence[str],
+    metrics: Mapping[str, Metric],
+    decoded: Sequence[tuple[Fold, Evidence]],
+    galleries: Mapping[str, Stimuli],
+    seed: int,
+    progress: Progress,
+) -> dict[str, list[Scored]]:
+    """Scores of each control: one `Scored` a permutation for the shuffled one, a single one for the others.
+
+    A control that does not apply (no concepts, say) is left out.
+    """
+    results: dict[str, list[Scored]] = {}
+    folds = list({fold.name: fold for fold, _ in decoded}.values())
+    for control in progress(controls, "controls"):
+        if control == "shuffled_brain":
+            permutations = shuffled_brain([evidence for _, evidence in decoded], N_PERMUTATIONS, seed, allow_own=True)
+            results[control] = [score(metrics, permuted) for permuted in permutations]
+            continue
+        if control in ("mean_training_stimulus", "oracle_class_mean", "nearest_training_stimulus"):
+            made = [_from_training(control, fold, evidence) for fold, evidence in decoded]
+        else:
+            made = [evidence for fold in folds for evidence in build_evidence(run, control, fold, galleries)]
+        if all(evidence is not None for evidence in made):
+            results[control] = [score(metrics, [evidence for evidence in made if evidence is not None])]
+    return results
+
+
+def _from_training(control: str, fold: Fold, evidence: Evidence) -> Evidence | None:
+    if control == "mean_training_stimulus":
+        return mean_training_stimulus(evidence, fold.training, fold.training_embeddings)
+    if control == "oracle_class_mean":
+        return oracle_class_mean(evidence, fold.training, fold.training_embeddings)
+    target = next(iter(evidence.embeddings))
+    return nearest_training_stimulus(evidence, fold.training, fold.training_embeddings, target)
