@@ -51,19 +51,6 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.repeat(rounded, 3, axis=3) if rounded.shape[3] == 1 else rounded
 
 
-def flat_values(values: np.ndarray, n_dimensions: int, target: str) -> np.ndarray:
-    """Embeddings (n, 1, D) -> (n, D), after checking that D is what ``target`` makes.
-
-    Raises
-    ------
-    DataError
-        If the shape differs.
-    """
-    if values.ndim != 3 or values.shape[1:] != (1, n_dimensions):
-        raise DataError(f"target {target}: expected values of shape (n, 1, {n_dimensions}), found {values.shape}")
-    return values[:, 0]
-
-
 def check_size(size: int, target: str) -> None:
     """Refuse a picture size below one pixel with a `DataError`."""
     if size < 1:

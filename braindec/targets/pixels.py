@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from braindec.targets.images import check_size, flat_values, small_images, to_uint8
+from braindec.targets.images import check_size, small_images, to_uint8
+from braindec.targets.tokens import flat_values
 from braindec.types import Stimuli
 
 

@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from braindec.targets.images import check_size, flat_values, small_images, to_uint8
+from braindec.targets.images import check_size, small_images, to_uint8
+from braindec.targets.tokens import flat_values
 from braindec.types import DataError, Stimuli
 
 _KERNEL = np.array([1, 4, 6, 4, 1], dtype=np.float64) / 16

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from braindec.targets.images import flat_values
+from braindec.targets.tokens import flat_values
 from braindec.types import DataError, Stimuli
 
 _FUNCTION_WORDS_TEXT = """
