@@ -115,7 +115,8 @@ def data_roots() -> list[Finding]:
             )
         )
     for path in sorted((configs_folder() / "dataset").glob("*.yaml")):
-        config = OmegaConf.load(path)
+        loaded = OmegaConf.load(path)
+        config = loaded.get("dataset", loaded)
         if "root" not in config:
             findings.append(Finding("ok", f"data set {path.stem}", "made on the fly, needs no files"))
             continue

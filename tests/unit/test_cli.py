@@ -1,0 +1,68 @@
+"""The command line: help is fast and light, unknown commands are corrected, completion follows the configs folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from braindec import cli
+from braindec.completion import candidates, print_script
+from braindec.config import configs_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "hydra", "pandas", "numpy", "mne", "sklearn", "matplotlib")
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "braindec.cli", *arguments], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+
+
+def test_help_lists_every_command() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for command in cli.COMMANDS:
+        assert command in done.stdout
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; sys.argv = ['braindec', '--help']; from braindec import cli; cli.main(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = set(done.stdout.split())
+    assert "braindec.cli" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_unknown_command_names_the_nearest() -> None:
+    done = run("trian")
+    assert done.returncode == 2
+    assert "did you mean 'train'" in done.stderr
+
+
+def test_completion_offers_commands_groups_and_options() -> None:
+    assert candidates([""]) == sorted(cli.COMMANDS)
+    assert {"dataset=", "decoder=", "experiment=", "seed=", "run_dir="} <= set(candidates(["train", ""]))
+    assert "dataset=miyawaki2008" in candidates(["train", "dataset=mi"])
+    assert "target=[pixels,words" in candidates(["train", "target=[pixels,"])
+    assert "run=" in candidates(["evaluate", ""])
+    assert not any(word.startswith("dataset=") for word in candidates(["evaluate", ""]))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_call_the_completer(shell: str, capsys) -> None:
+    print_script([shell])
+    assert "braindec _complete" in capsys.readouterr().out
+
+
+def test_bash_can_run_the_completion_script(capsys) -> None:
+    print_script(["bash"])
+    script = capsys.readouterr().out
+    words = " ".join(path.stem for path in (configs_folder() / "split").glob("*.yaml"))
+    fake = f'braindec() {{ echo "{words}"; }}\n'
+    query = 'COMP_WORDS=(braindec train publ); COMP_CWORD=2; _braindec; echo "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", fake + script + query], capture_output=True, text=True, check=True)
+    assert "published" in done.stdout.split()
