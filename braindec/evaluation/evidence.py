@@ -82,7 +82,7 @@ def _reconstruction_rows(run: RunFolder, source: str, fold: str, table: pd.DataF
     if not path.exists():
         if source == "decoded":
             return None
-        raise DataError(f"{path}: the control {source!r} was not reconstructed; run braindec reconstruct run={run.path}")
+        raise DataError(f"{path}: control {source!r} was not reconstructed; run braindec reconstruct run={run.path}")
     rows = read_rows(path)
     rows = rows[rows["fold"] == fold]
     if rows["item_id"].duplicated().any():

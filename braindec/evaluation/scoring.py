@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from braindec.artifacts import RunFolder
 from braindec.contracts import Metric, Progress
 from braindec.evaluation.evidence import Fold, build_evidence
@@ -15,15 +13,14 @@ from braindec.metrics.controls import (
     oracle_class_mean,
     shuffled_brain,
 )
-from braindec.types import DataError, Evidence, Scores, Stimuli
-
-Scored = list[tuple[Evidence, tuple[Scores, ...]]]
+from braindec.metrics.summary import Scored
+from braindec.types import DataError, Evidence, Stimuli
 
 N_PERMUTATIONS = 20
 """Permutations averaged in the shuffled control: enough that its own noise is far below any interval."""
 
 
-def score(metrics: Mapping[str, Metric], evidences: Sequence[Evidence]) -> Scored:
+def score(metrics: Mapping[str, Metric], evidences: Sequence[Evidence]) -> list[Scored]:
     """Every metric on every evidence; metrics without their input give nothing."""
     scored = []
     for evidence in evidences:
@@ -45,7 +42,7 @@ def score_controls(
     seed: int,
     progress: Progress,
 ) -> dict[str, list[Scored]]:
-    """Scores of each control: one `Scored` a permutation for the shuffled one, a single one for the others.
+    """Scores of each control; the shuffled one has several entries a subject and fold, one a permutation.
 
     A control that does not apply (no concepts, say) is left out.
     """
@@ -54,14 +51,14 @@ def score_controls(
     for control in progress(controls, "controls"):
         if control == "shuffled_brain":
             permutations = shuffled_brain([evidence for _, evidence in decoded], N_PERMUTATIONS, seed, allow_own=True)
-            results[control] = [score(metrics, permuted) for permuted in permutations]
+            results[control] = [entry for permuted in permutations for entry in score(metrics, permuted)]
             continue
         if control in ("mean_training_stimulus", "oracle_class_mean", "nearest_training_stimulus"):
             made = [_from_training(control, fold, evidence) for fold, evidence in decoded]
         else:
             made = [evidence for fold in folds for evidence in build_evidence(run, control, fold, galleries)]
         if all(evidence is not None for evidence in made):
-            results[control] = [score(metrics, [evidence for evidence in made if evidence is not None])]
+            results[control] = score(metrics, [evidence for evidence in made if evidence is not None])
     return results
 
 

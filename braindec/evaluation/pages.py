@@ -1,0 +1,83 @@
+"""A run's material as the content of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from braindec.artifacts import RunFolder, read_image, read_json
+from braindec.report.content import ReportContent
+from braindec.stages.chain import read_rows
+from braindec.types import Evidence
+
+
+def report_content(
+    run: RunFolder,
+    scores: Mapping[str, Any],
+    items: pd.DataFrame,
+    decoded: Sequence[Evidence],
+    manifest: Mapping[str, Any],
+) -> ReportContent:
+    """Gather what `braindec.report.page.write_report` shows of a run.
+
+    Parameters
+    ----------
+    scores, items : of `braindec.metrics.summary.summarise`.
+    decoded : the decoded evidence of every subject and fold.
+    manifest : the run's.
+    """
+    images, captions, labels, links = {}, {}, {}, {}
+    truth_images, truth_captions, truth_concepts = {}, {}, {}
+    for evidence in decoded:
+        for row, item in enumerate(evidence.table["item_id"]):
+            if evidence.images is not None:
+                images[item] = evidence.images[row]
+                links[item] = f"reconstructions/{item}.png"
+            if evidence.captions is not None:
+                captions[item] = evidence.captions[row]
+            if evidence.labels is not None:
+                labels[item] = evidence.labels[row]
+        for row, stimulus_id in enumerate(evidence.gallery.ids):
+            if evidence.gallery.images is not None:
+                truth_images[stimulus_id] = evidence.gallery.images[row]
+            if evidence.gallery.captions is not None:
+                truth_captions[stimulus_id] = evidence.gallery.captions[row]
+            if evidence.gallery.concepts is not None:
+                truth_concepts[stimulus_id] = evidence.gallery.concepts[row]
+    return ReportContent(
+        title=f"{manifest['name']}: {manifest['dataset']}",
+        scores=scores,
+        items=items,
+        truth_images=truth_images,
+        decoded_images=images,
+        truth_captions=truth_captions,
+        decoded_captions=captions,
+        truth_concepts=truth_concepts,
+        decoded_labels=labels,
+        control_images=_control_images(run),
+        fit_report={name: read_json(run.decoder(name) / "fit.json") for name in run.folds()},
+        manifest=manifest,
+        config_yaml=(run.path / "config.yaml").read_text(),
+        image_links=links,
+    )
+
+
+def _control_images(run: RunFolder) -> dict[str, dict[str, np.ndarray]]:
+    """Reconstructed controls, to be shown beside the decoded pictures."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for source in run.sources():
+        path = run.reconstructions(source) / "table.csv"
+        if source == "decoded" or not path.exists():
+            continue
+        rows = read_rows(path)
+        pictures = {
+            str(item): read_image(path.parent / str(name))
+            for item, name in zip(rows["item_id"], rows["image"], strict=True)
+            if name
+        }
+        if pictures:
+            found[source] = pictures
+    return found
