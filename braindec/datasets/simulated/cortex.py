@@ -70,9 +70,7 @@ class Cortex:
     reference : features of the fixed reference scenes; over them every voxel has mean 0 and SD 1.
     """
 
-    def __init__(
-        self, seed: int, subject: int, n_voxels: int, nonlinearity: float, reference: SceneFeatures
-    ) -> None:
+    def __init__(self, seed: int, subject: int, n_voxels: int, nonlinearity: float, reference: SceneFeatures) -> None:
         rng = np.random.default_rng((seed, subject, 71))
         self.anatomy = lay_out(n_voxels, rng)
         self.tuning = draw_tuning(self.anatomy, rng)

@@ -162,7 +162,9 @@ def _resample(images: np.ndarray, side: int) -> np.ndarray:
     """Images uint8 (n, H, W, 3) -> float32 (n, side, side, 3) in [0, 1], by block means or pixel repetition."""
     n, height, width = images.shape[:3]
     if height != width or (height % _IMAGE_SIZE and height != COLOUR_GRID):
-        raise DataError(f"scene features: images must be square, 32 pixels or a multiple of 64, found {height} x {width}")
+        raise DataError(
+            f"scene features: images must be square, 32 pixels or a multiple of 64, found {height} x {width}"
+        )
     if height < side:
         return (images.repeat(side // height, axis=1).repeat(side // height, axis=2) / 255).astype(np.float32)
     step = height // side
