@@ -140,7 +140,7 @@ class Brush:
         self.v = cos * dy - sin * dx
         if mirrored:
             self.u = -self.u
-        self._pixels_per_unit = np.float32(scale * size)
+        self._pixels_per_unit = scale * size
         self._rgb = canvas.rgb_CHW[:, rows, columns]
         self._depth = canvas.depth_HW[rows, columns]
         self._instances = canvas.instances_HW[rows, columns]

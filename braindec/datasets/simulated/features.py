@@ -20,6 +20,9 @@ CYCLES_PER_IMAGE = (4.0, 8.0, 16.0)
 LANGUAGE_DIM = 48
 _IMAGE_SIZE = 64
 _BLOCK = 128
+_EMPTY_WORDS = frozenset(
+    ("a", "an", "the", "of", "on", "in", "by", "at", "and", "with", "there", "is", "picture", "day")
+)
 
 CATEGORY_NAMES = (*CATEGORIES, *(f"group:{group}" for group in GROUPS), *(f"colour:{colour}" for colour in COLOURS))
 SCENE_NAMES = (*PLACES, *LIGHTINGS, "indoor", "openness", "mean_depth", "crowded")
@@ -153,9 +156,6 @@ def language_features(captions: tuple[tuple[str, ...], ...]) -> np.ndarray:
             out[row] += vectors[word]
         out[row] /= np.sqrt(max(len(words), 1))
     return out
-
-
-_EMPTY_WORDS = frozenset("a an the of on in by at and with there is picture day".split())
 
 
 def _resample(images: np.ndarray, side: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""How each object category is drawn. Every painter varies shape and details; u is right, v is up, the base is v = -1."""
+"""How each object category is drawn, with random shape and details.
+
+Object coordinates: u is to the right, v up, the base at v = -1.
+"""
 
 from __future__ import annotations
 

@@ -43,6 +43,22 @@ def test_responses_are_standard_over_the_reference(cortex: Cortex, seen: SceneFe
         np.testing.assert_allclose(response.std(axis=0), 1, atol=1e-3)
 
 
+def test_nonlinear_code_hides_luminance_from_a_linear_reader(batch: SceneBatch, seen: SceneFeatures) -> None:
+    luminance = batch.images.reshape(500, 4, 16, 4, 16, 3).mean(axis=(2, 4, 5)).reshape(500, 16)
+    luminance = luminance - luminance[:300].mean(axis=0)
+    explained = {}
+    for nonlinearity in (0.0, 1.0):
+        model = Cortex(0, 0, 200, nonlinearity, seen)
+        response = model.respond(seen)[:, model.anatomy.rois()["early"]]
+        weights = np.linalg.solve(
+            response[:300].T @ response[:300] + 30 * np.eye(response.shape[1]), response[:300].T @ luminance[:300]
+        )
+        residual = luminance[300:] - response[300:] @ weights
+        explained[nonlinearity] = 1 - (residual**2).sum() / (luminance[300:] ** 2).sum()
+    assert explained[0.0] > 0.8
+    assert explained[1.0] < explained[0.0] - 0.3
+
+
 def test_a_response_does_not_depend_on_the_other_scenes(cortex: Cortex, seen: SceneFeatures) -> None:
     few = cortex.respond(take(seen, slice(40, 43)))
     np.testing.assert_allclose(few, cortex.respond(seen)[40:43], atol=1e-4)
@@ -74,7 +90,6 @@ def test_a_moving_patch_moves_the_responding_voxels(cortex: Cortex, batch: Scene
         weights = change[k, voxels] ** 2
         mean = (weights[:, None] * cortex.anatomy.field_xy[voxels]).sum(axis=0) / weights.sum()
         assert np.hypot(*(mean - centre)) < 0.12
-    assert np.abs(change[:, cortex.anatomy.rois()["language"]]).max() < 0.1
 
 
 def test_receptive_fields_grow_along_the_hierarchy(cortex: Cortex) -> None:
