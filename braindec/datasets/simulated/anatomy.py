@@ -124,4 +124,4 @@ def mixing_matrix(space: Space, rng: np.random.Generator, spread: float = 0.7) -
     offset = space.grid_index[:, None, :] - space.grid_index[None, :, :]
     squared = (offset**2).sum(axis=-1)
     weights = np.where((squared > 0) & (squared <= 4), np.exp(-squared / (2 * spread**2)), 0)
-    return (np.eye(space.size) + weights * rng.uniform(0, 1, weights.shape)).astype(np.float32)
+    return (np.eye(space.size) + weights * rng.uniform(0, 0.7, weights.shape)).astype(np.float32)

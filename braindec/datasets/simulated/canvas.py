@@ -72,7 +72,7 @@ class Canvas:
 
     def paint(self, distance: np.ndarray, colour: Colour, depth: float | np.ndarray | None = None) -> None:
         """Fill where ``distance`` (image units, broadcast to (H, W)) is negative; colour (3,) or (3, H, W)."""
-        alpha = np.clip(0.5 - distance * self.size, 0, 1)
+        alpha = coverage(distance, self.size)
         self.blend(alpha, colour)
         if depth is not None:
             np.copyto(self.depth_HW, depth, where=alpha >= 0.5)
@@ -80,6 +80,22 @@ class Canvas:
     def blend(self, alpha: np.ndarray, colour: Colour) -> None:
         """Mix a colour in with opacity ``alpha`` (broadcast to (H, W))."""
         self.rgb_CHW += alpha * (as_colour(colour) - self.rgb_CHW)
+
+    def dot(self, x: float, y: float, radius: float, colour: Colour, opacity: float = 1.0) -> None:
+        """Paint a small soft disc without touching the rest of the canvas."""
+        reach = radius + 1.5 / self.size
+        rows = slice(max(0, int((y - reach) * self.size)), int((y + reach) * self.size) + 1)
+        columns = slice(max(0, int((x - reach) * self.size)), int((x + reach) * self.size) + 1)
+        distance = np.hypot(self.x_W[columns] - x, self.y_H1[rows] - y) - radius
+        window = self.rgb_CHW[:, rows, columns]
+        window += coverage(distance, self.size) * opacity * (as_colour(colour) - window)
+
+
+def coverage(distance: np.ndarray, pixels_per_unit: float) -> np.ndarray:
+    """Share of each pixel that lies inside a shape: a ramp one pixel wide across its edge."""
+    alpha = 0.5 - distance * np.float32(pixels_per_unit)
+    np.maximum(alpha, 0, out=alpha)
+    return np.minimum(alpha, 1, out=alpha)
 
 
 def as_colour(colour: Colour) -> np.ndarray:
@@ -124,7 +140,7 @@ class Brush:
         self.v = cos * dy - sin * dx
         if mirrored:
             self.u = -self.u
-        self._pixels_per_unit = np.float32(scale * size)
+        self._pixels_per_unit = scale * size
         self._rgb = canvas.rgb_CHW[:, rows, columns]
         self._depth = canvas.depth_HW[rows, columns]
         self._instances = canvas.instances_HW[rows, columns]
@@ -165,7 +181,7 @@ class Brush:
 
     def fill(self, distance: np.ndarray, colour: Colour, lit: bool = True) -> None:
         """Paint a shape as part of the object; ``lit=False`` for what shines by itself."""
-        alpha = np.clip(0.5 - distance * self._pixels_per_unit, 0, 1)
+        alpha = coverage(distance, self._pixels_per_unit)
         paint = as_colour(colour)
         self._rgb += alpha * ((paint * self._light if lit else paint) - self._rgb)
         covered = alpha >= 0.5

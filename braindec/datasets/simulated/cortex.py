@@ -70,9 +70,7 @@ class Cortex:
     reference : features of the fixed reference scenes; over them every voxel has mean 0 and SD 1.
     """
 
-    def __init__(
-        self, seed: int, subject: int, n_voxels: int, nonlinearity: float, reference: SceneFeatures
-    ) -> None:
+    def __init__(self, seed: int, subject: int, n_voxels: int, nonlinearity: float, reference: SceneFeatures) -> None:
         rng = np.random.default_rng((seed, subject, 71))
         self.anatomy = lay_out(n_voxels, rng)
         self.tuning = draw_tuning(self.anatomy, rng)
@@ -99,14 +97,12 @@ class Cortex:
         return (1 - self.nonlinearity) * drive + self.nonlinearity * interaction
 
     def _interaction(self, drive: np.ndarray) -> np.ndarray:
-        """Product with the partner's drive under divisive normalisation, plus a weak rectified, saturating term.
+        """Product with the partner's drive under divisive normalisation by the pair's energy: even, within [-1, 1].
 
-        Source: Carandini & Heeger 2012, normalisation as a canonical neural computation, eq. 10 (pool of two).
+        Source: the divisive form follows Carandini & Heeger 2012 (doi:10.1038/nrn3136).
         """
         partner = drive[:, self.tuning.partner_S]
-        product = drive * partner / (1 + 0.5 * (drive**2 + partner**2))
-        rectified = np.maximum(drive, 0)
-        return product + 0.15 * rectified / (1 + rectified)
+        return drive * partner / (1 + 0.5 * (drive**2 + partner**2))
 
     def _drive(self, raw: _RawDrives) -> np.ndarray:
         share = self.tuning.linear_share_E
@@ -134,7 +130,7 @@ def draw_tuning(anatomy: Anatomy, rng: np.random.Generator) -> Tuning:
     n_early, n_all = len(early), len(areas)
     chroma = np.array([_CHROMA_GAIN[area] for area in early])[:, None]
     # The three channels differ in contrast; dividing by it lets chroma compete with luminance in a voxel.
-    colour = rng.standard_normal((n_early, 3)) / np.array([0.43, 0.15, 0.2]) * np.array([1.0, 1.0, 1.0])
+    colour = rng.standard_normal((n_early, 3)) / np.array([0.43, 0.15, 0.2])
     colour[:, 1:] *= chroma
     octave = np.array([_PREFERRED_OCTAVE[area] for area in early]) + rng.normal(0, 0.4, n_early)
     by_scale = np.exp(-0.5 * ((np.arange(len(CYCLES_PER_IMAGE)) - octave[:, None]) / 0.7) ** 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, get_args
 
 import numpy as np
@@ -212,13 +212,12 @@ class Simulated:
     def cortex(self, subject: str) -> Cortex:
         """The subject's brain, for checks against what was planted."""
         number = self._number(subject)
-        size = round(self.n_voxels * float(self._rng(number, "anatomy").uniform(0.85, 1.15)))
-        return Cortex(self.seed, number, size, self.nonlinearity, self._reference)
+        return Cortex(self.seed, number, self._size(number), self.nonlinearity, reference_features())
 
     def instrument(self, subject: str) -> Instrument:
         """The subject's planted ncsnr, response amplitude and baseline."""
-        size = self.cortex(subject).anatomy.space.size
-        return draw_instrument(size, self.ncsnr, self._rng(self._number(subject), "instrument"))
+        number = self._number(subject)
+        return draw_instrument(self._size(number), self.ncsnr, self._rng(number, "instrument"))
 
     @cached_property
     def selection(self) -> Selection:
@@ -265,9 +264,8 @@ class Simulated:
     def _features(self) -> SceneFeatures:
         return scene_features(self._scenes)
 
-    @cached_property
-    def _reference(self) -> SceneFeatures:
-        return scene_features(render_scenes(REFERENCE_SCENES, REFERENCE_SEED))
+    def _size(self, number: int) -> int:
+        return round(self.n_voxels * float(self._rng(number, "anatomy").uniform(0.85, 1.15)))
 
     def _n_leaks(self) -> int:
         return max(1, round(_LEAK_SHARE * self.n_test))
@@ -279,6 +277,12 @@ class Simulated:
 
     def _rng(self, number: int, purpose: Literal["anatomy", "instrument", "schedule", "noise"]) -> np.random.Generator:
         return np.random.default_rng((self.seed, number, *purpose.encode()))
+
+
+@lru_cache(maxsize=1)
+def reference_features() -> SceneFeatures:
+    """Features of the reference scenes, the same for every data set and subject (a constant, computed once)."""
+    return scene_features(render_scenes(REFERENCE_SCENES, REFERENCE_SEED))
 
 
 def _id(index: int) -> str:

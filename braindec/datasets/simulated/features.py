@@ -20,6 +20,9 @@ CYCLES_PER_IMAGE = (4.0, 8.0, 16.0)
 LANGUAGE_DIM = 48
 _IMAGE_SIZE = 64
 _BLOCK = 128
+_EMPTY_WORDS = frozenset(
+    ("a", "an", "the", "of", "on", "in", "by", "at", "and", "with", "there", "is", "picture", "day")
+)
 
 CATEGORY_NAMES = (*CATEGORIES, *(f"group:{group}" for group in GROUPS), *(f"colour:{colour}" for colour in COLOURS))
 SCENE_NAMES = (*PLACES, *LIGHTINGS, "indoor", "openness", "mean_depth", "crowded")
@@ -155,14 +158,13 @@ def language_features(captions: tuple[tuple[str, ...], ...]) -> np.ndarray:
     return out
 
 
-_EMPTY_WORDS = frozenset("a an the of on in by at and with there is picture day".split())
-
-
 def _resample(images: np.ndarray, side: int) -> np.ndarray:
     """Images uint8 (n, H, W, 3) -> float32 (n, side, side, 3) in [0, 1], by block means or pixel repetition."""
     n, height, width = images.shape[:3]
     if height != width or (height % _IMAGE_SIZE and height != COLOUR_GRID):
-        raise DataError(f"scene features: images must be square, 32 pixels or a multiple of 64, found {height} x {width}")
+        raise DataError(
+            f"scene features: images must be square, 32 pixels or a multiple of 64, found {height} x {width}"
+        )
     if height < side:
         return (images.repeat(side // height, axis=1).repeat(side // height, axis=2) / 255).astype(np.float32)
     step = height // side

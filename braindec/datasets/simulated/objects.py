@@ -1,4 +1,7 @@
-"""How each object category is drawn. Every painter varies shape and details; u is right, v is up, the base is v = -1."""
+"""How each object category is drawn, with random shape and details.
+
+Object coordinates: u is to the right, v up, the base at v = -1.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,9 @@ def _boat(b: Brush, rng: np.random.Generator, colour: np.ndarray) -> None:
         mast = rng.uniform(-0.1, 0.1)
         b.fill(b.box(mast, 0.15, 0.035, 0.8), _WOOD)
         b.fill(b.polygon((mast + 0.07, -0.38), (rng.uniform(0.6, 0.85), -0.38), (mast + 0.07, 0.92)), sail)
-        b.fill(b.polygon((rng.uniform(-0.7, -0.5), -0.36), (mast - 0.07, -0.36), (mast - 0.07, 0.7)), _shade(sail, -0.12))
+        b.fill(
+            b.polygon((rng.uniform(-0.7, -0.5), -0.36), (mast - 0.07, -0.36), (mast - 0.07, 0.7)), _shade(sail, -0.12)
+        )
     else:
         b.fill(b.box(-0.1, deck + 0.22, 0.42, 0.24, 0.04), _WHITE)
         for u in (-0.32, -0.1, 0.12):
@@ -160,7 +165,7 @@ def _face(b: Brush, rng: np.random.Generator, colour: np.ndarray) -> None:
         b.fill(b.ellipse(side * 0.24 + gaze, 0.12, 0.075), iris * 0.6)
         b.fill(b.box(side * 0.24, 0.27, 0.14, 0.03), _shade(colour, -0.4))
     b.fill(b.stroke((0.0, 0.05), (0.05, -0.16), 0.045), _shade(skin, -0.22))
-    smile = rng.uniform(-0.02, 0.1)
+    smile = rng.uniform(0.02, 0.17)
     for side in (-1, 1):
         b.fill(b.stroke((0, -0.36), (side * 0.2, -0.36 + smile), 0.05), np.array([0.72, 0.22, 0.22]))
     if rng.random() < 0.25:
@@ -196,7 +201,9 @@ def _cat(b: Brush, rng: np.random.Generator, colour: np.ndarray) -> None:
         b.fill(b.ellipse(u, -0.93, 0.14, 0.09), light)
     for side in (-1, 1):
         b.fill(b.polygon((side * 0.24 - 0.2, 0.45), (side * 0.24 + 0.2, 0.45), (side * 0.4, 0.96)), colour)
-        b.fill(b.polygon((side * 0.26 - 0.1, 0.5), (side * 0.26 + 0.1, 0.5), (side * 0.37, 0.8)), np.array([0.9, 0.6, 0.6]))
+        b.fill(
+            b.polygon((side * 0.26 - 0.1, 0.5), (side * 0.26 + 0.1, 0.5), (side * 0.37, 0.8)), np.array([0.9, 0.6, 0.6])
+        )
     b.fill(b.ellipse(0, 0.3, 0.45, 0.38), colour)
     iris = np.array([(0.55, 0.75, 0.2), (0.95, 0.75, 0.15), (0.3, 0.6, 0.85)])[rng.integers(3)]
     for side in (-1, 1):
@@ -279,7 +286,10 @@ def _chair(b: Brush, rng: np.random.Generator, colour: np.ndarray) -> None:
         for u in (-0.42, -0.14, 0.14, 0.42):
             b.fill(b.box(u, (top + seat) / 2, 0.06, (top - seat) / 2), colour)
         b.fill(b.box(0, top - 0.08, 0.5, 0.1, 0.04), colour)
-    b.fill(b.polygon((-0.62, seat - 0.16), (0.62, seat - 0.16), (0.5, seat + 0.1), (-0.5, seat + 0.1)), _shade(colour, -0.15))
+    b.fill(
+        b.polygon((-0.62, seat - 0.16), (0.62, seat - 0.16), (0.5, seat + 0.1), (-0.5, seat + 0.1)),
+        _shade(colour, -0.15),
+    )
 
 
 def _umbrella(b: Brush, rng: np.random.Generator, colour: np.ndarray) -> None:

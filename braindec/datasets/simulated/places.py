@@ -67,8 +67,7 @@ def _sky(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float)
     canvas.rgb_CHW[:] = _mix(light.zenith, light.horizon, t)
     if light.lighting == "night":
         for _ in range(int(rng.integers(8, 22))):
-            star = np.hypot(canvas.x_W - rng.random(), canvas.y_H1 - rng.random() * horizon)
-            canvas.blend(np.clip(1.1 - star * 90, 0, 1) * rng.uniform(0.4, 1), (1.0, 1.0, 0.95))
+            canvas.dot(rng.random(), rng.random() * horizon, 0.006, (1.0, 1.0, 0.95), rng.uniform(0.3, 1))
     if light.lighting != "cloudy" and rng.random() < 0.6:
         x, radius = 0.5 + 0.42 * light.side, rng.uniform(0.04, 0.08)
         y = horizon * (rng.uniform(0.6, 0.9) if light.lighting == "sunset" else rng.uniform(0.2, 0.5))
@@ -83,7 +82,13 @@ def _sky(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float)
 
 
 def _ground(
-    canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float, far: np.ndarray, near: np.ndarray, grain: float
+    canvas: Canvas,
+    rng: np.random.Generator,
+    light: Light,
+    horizon: float,
+    far: np.ndarray,
+    near: np.ndarray,
+    grain: float,
 ) -> None:
     """A textured plane from the horizon to the bottom edge."""
     t = np.clip((canvas.y_H1 - horizon) / (1 - horizon), 0, 1)
@@ -104,7 +109,9 @@ def _vary(rng: np.random.Generator, colour: tuple[float, float, float], spread: 
 
 def _water(canvas: Canvas, rng: np.random.Generator, light: Light, top: float, bottom: np.ndarray | float) -> None:
     t = np.clip((canvas.y_H1 - top) / 0.5, 0, 1)
-    ripples = np.sin(np.maximum(canvas.y_H1 - top, 0) ** 0.6 * rng.uniform(60, 90) + 2 * canvas.lattice.surface(rng, 17, 9))
+    ripples = np.sin(
+        np.maximum(canvas.y_H1 - top, 0) ** 0.6 * rng.uniform(60, 90) + 2 * canvas.lattice.surface(rng, 17, 9)
+    )
     blue = _vary(rng, (0.10, 0.36, 0.58)) * light.tint
     colour = _mix(0.55 * light.horizon + 0.45 * blue, blue, t) * (1 + 0.10 * ripples)
     canvas.paint(np.maximum(top - canvas.y_H1, canvas.y_H1 - bottom), colour, ground_depth(canvas.y_H1, top))
@@ -151,9 +158,13 @@ def _city(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float
     x = -0.05
     while x < 1.0:
         width, top = rng.uniform(0.12, 0.26), horizon - rng.uniform(0.15, 0.48)
-        wall = _vary(rng, [(0.62, 0.58, 0.55), (0.55, 0.40, 0.34), (0.45, 0.50, 0.58), (0.75, 0.70, 0.60)][rng.integers(4)], 0.12)
+        wall = _vary(
+            rng, [(0.62, 0.58, 0.55), (0.55, 0.40, 0.34), (0.45, 0.50, 0.58), (0.75, 0.70, 0.60)][rng.integers(4)], 0.12
+        )
         u, v = (canvas.x_W - x) / 0.055, (canvas.y_H1 - top) / 0.07
-        body = np.maximum(np.maximum(x - canvas.x_W, canvas.x_W - x - width), np.maximum(top - canvas.y_H1, canvas.y_H1 - horizon))
+        body = np.maximum(
+            np.maximum(x - canvas.x_W, canvas.x_W - x - width), np.maximum(top - canvas.y_H1, canvas.y_H1 - horizon)
+        )
         canvas.paint(body, wall * light.tint, _BACKDROP_DEPTH)
         panes = np.maximum(np.abs(u % 1 - 0.5) - 0.28, np.abs(v % 1 - 0.5) - 0.25) * 0.06
         night = light.lighting in ("night", "sunset") and rng.random() < 0.8
@@ -182,15 +193,16 @@ def _mountains(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: 
 def _snow(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float) -> None:
     hill = _ridge(canvas, rng, horizon + 0.02, rng.uniform(0.04, 0.2), 4)
     canvas.paint(hill - canvas.y_H1, _vary(rng, (0.80, 0.86, 0.94)) * light.tint, _BACKDROP_DEPTH)
-    _ground(canvas, rng, light, horizon, _vary(rng, (0.90, 0.94, 0.99), 0.02), _vary(rng, (0.93, 0.95, 0.98), 0.02), 0.05)
+    _ground(
+        canvas, rng, light, horizon, _vary(rng, (0.90, 0.94, 0.99), 0.02), _vary(rng, (0.93, 0.95, 0.98), 0.02), 0.05
+    )
     for _ in range(int(rng.integers(0, 5))):
         x, foot, height = rng.random(), horizon + rng.uniform(0.0, 0.05), rng.uniform(0.1, 0.22)
         crown = np.maximum(np.abs(canvas.x_W - x) - (canvas.y_H1 - foot + height) * 0.36, canvas.y_H1 - foot)
         canvas.paint(crown, np.array([0.22, 0.38, 0.34]) * light.tint, _BACKDROP_DEPTH + 0.02)
     if rng.random() < 0.5:
         for _ in range(int(rng.integers(10, 25))):
-            flake = np.hypot(canvas.x_W - rng.random(), canvas.y_H1 - rng.random()) - rng.uniform(0.004, 0.011)
-            canvas.paint(flake, np.array([1.0, 1.0, 1.0]) * np.minimum(light.tint * 1.2, 1))
+            canvas.dot(rng.random(), rng.random(), rng.uniform(0.004, 0.011), np.minimum(light.tint * 1.2, 1))
 
 
 def _desert(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float) -> None:
@@ -211,7 +223,12 @@ def _lake(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float
 
 
 def _room(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float) -> None:
-    wall = _vary(rng, [(0.88, 0.84, 0.74), (0.62, 0.74, 0.80), (0.76, 0.84, 0.70), (0.86, 0.66, 0.62), (0.72, 0.66, 0.82)][rng.integers(5)])
+    wall = _vary(
+        rng,
+        [(0.88, 0.84, 0.74), (0.62, 0.74, 0.80), (0.76, 0.84, 0.70), (0.86, 0.66, 0.62), (0.72, 0.66, 0.82)][
+            rng.integers(5)
+        ],
+    )
     glow = 0.75 + 0.25 * np.minimum(light.tint, 1)
     canvas.depth_HW[:] = 0.15
     spot = 1 + 0.12 * light.side * (canvas.x_W - 0.5) - 0.15 * (canvas.y_H1 - 0.3)
@@ -224,7 +241,10 @@ def _room(canvas: Canvas, rng: np.random.Generator, light: Light, horizon: float
     pane = np.maximum(np.abs(canvas.x_W - x) - half_x, np.abs(canvas.y_H1 - y) - half_y)
     canvas.paint(pane - 0.02, _vary(rng, (0.95, 0.94, 0.90)) * glow)
     canvas.paint(pane, _mix(light.zenith, light.horizon, np.clip((canvas.y_H1 - y) / half_y / 2 + 0.5, 0, 1)))
-    canvas.paint(np.maximum(pane, np.minimum(np.abs(canvas.x_W - x), np.abs(canvas.y_H1 - y)) - 0.008), np.array([0.9, 0.9, 0.88]) * glow)
+    canvas.paint(
+        np.maximum(pane, np.minimum(np.abs(canvas.x_W - x), np.abs(canvas.y_H1 - y)) - 0.008),
+        np.array([0.9, 0.9, 0.88]) * glow,
+    )
     wood = _vary(rng, [(0.60, 0.42, 0.26), (0.42, 0.28, 0.18), (0.72, 0.66, 0.58), (0.50, 0.22, 0.22)][rng.integers(4)])
     canvas.paint(horizon - canvas.y_H1, wood * glow, 0.15 + 0.85 * (canvas.y_H1 - horizon) / (1 - horizon))
     plank = ((canvas.x_W - 0.5) / (canvas.y_H1 - horizon + 0.35) * rng.uniform(2, 4)) % 1
