@@ -64,7 +64,6 @@ def load_or_compute(target: Target, stimuli: Stimuli, cache_dir: Path | None, na
         except ArtifactError as error:
             logger.warning("target %s: the cached embeddings are not usable and are made anew: %s", name, error)
     values = _embedded(target, stimuli, name)
-    sidecar_path.unlink(missing_ok=True)
     write_array(values_path, values)
     content = {"shape": values.shape, "dtype": values.dtype.str, "sha256": array_hash({"values": values})}
     write_json(sidecar_path, {**source, **content})

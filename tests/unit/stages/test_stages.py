@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
@@ -104,6 +104,7 @@ def test_nearest_caption_is_the_first_caption_of_the_stimulus_resembled(predicti
     similarity=st.sampled_from(["cosine", "correlation"]),
     seed=st.integers(0, 50),
 )
+@example(shape=(6, 9, 3), chunk=2, similarity="cosine", seed=0)
 def test_nearest_rows_equal_scipy_whatever_the_chunk(shape, chunk, similarity, seed):
     rng = np.random.default_rng(seed)
     predicted, candidates = rng.normal(size=(shape[0], shape[2])) + 1, rng.normal(size=(shape[1], shape[2])) + 1
@@ -114,7 +115,9 @@ def test_nearest_rows_equal_scipy_whatever_the_chunk(shape, chunk, similarity, s
     np.testing.assert_allclose(distance[np.arange(shape[0]), found], distance.min(axis=1), atol=1e-5)
 
 
-def test_nearest_rows_of_equals_is_the_first_and_zeros_are_nobodys_neighbour():
+@pytest.mark.parametrize("chunk", [1, 256])
+def test_nearest_rows_of_equals_is_the_first_and_zeros_are_nobodys_neighbour(monkeypatch, chunk):
+    monkeypatch.setattr(nearest_caption, "_CHUNK", chunk)
     candidates = np.array([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
     np.testing.assert_array_equal(nearest_rows(np.array([[3.0, 0.1], [0.0, 0.0]]), candidates, "cosine"), [1, 0])
 

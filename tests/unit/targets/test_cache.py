@@ -88,6 +88,14 @@ def test_the_hash_changes_with_every_field(make_stimuli):
     assert stimuli_hash(make_stimuli()) == hashes["as is"]
 
 
+def test_other_content_under_the_same_ids_is_not_taken_from_the_cache(target, make_stimuli, tmp_path):
+    stimuli = make_stimuli()
+    darker = replace(stimuli, images=stimuli.images // 2)
+    for shown in (stimuli, darker):
+        found = load_or_compute(target, shown, tmp_path, "pixels")
+        np.testing.assert_array_equal(found.values, target.embed(shown))
+
+
 def test_a_lazy_store_may_name_its_own_content(make_stimuli):
     class Store:
         shape = (2, 4, 4, 3)
