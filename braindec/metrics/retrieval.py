@@ -87,35 +87,48 @@ class Retrieval:
         if way == "forward":
             competition = ranking.compete(matched_NG, evidence.truth)
         else:
-            # Query of row j is its stimulus; the candidates are the predictions, and row j itself is the truth.
-            similarity_NN = matched_NG[:, evidence.truth].T
+            # Query of row j is its stimulus; the candidates are the predictions, and row j itself is the truth. A
+            # prediction without direction is unrelated to everything (0), not absent.
+            similarity_NN = np.nan_to_num(matched_NG)[:, evidence.truth].T
             other_stimulus_NN = evidence.truth[:, None] != evidence.truth[None, :]
             competition = ranking.compete(similarity_NN, np.arange(len(evidence.truth)), other_stimulus_NN)
-        candidates_N = competition.n_others + 1
-        n_candidates = int(np.nanmax(candidates_N, initial=1))
         flags = (*flags, f"gallery: {'test stimuli' if way == 'forward' else 'test predictions'}")
         if self.matching != "inductive":
             name = f"{name}_{self.matching}"
         if self.n is not None:
-            name = f"{name}_{self.n}way"
-        if self.n is not None and self.n > n_candidates:
-            flags = (*flags, f"only {n_candidates} candidates")
-        if self.n is not None and self.n < n_candidates:
-            rng = np.random.default_rng(self.seed)
-            competition = ranking.subsampled(competition, self.n, self.n_resamples, rng)
-            flags = (*flags, f"{self.n_resamples} random sets of {self.n} of {n_candidates}")
-            candidates_N = np.minimum(candidates_N, self.n)
-            n_candidates = self.n
+            return self._among_n(f"{name}_{self.n}way", self.n, competition, flags)
+        found = self._top_k(name, competition, competition.n_others + 1, flags)
+        if self.matching != "hungarian" and found:
+            size = found[0].gallery_size
+            middle = float((np.nanmean(competition.n_others) + 2) / 2)
+            ranks, shares = ranking.rank(competition), ranking.normalised_rank(competition)
+            found.append(Scores(f"{name}_rank", ranks, "lower", middle, size, (*flags, MEDIAN_FLAG)))
+            found.append(Scores(f"{name}_normalised_rank", shares, "lower", 0.5, size, flags))
+        return found
+
+    def _among_n(self, name: str, n: int, competition: ranking.Competition, flags: tuple[str, ...]) -> list[Scores]:
+        """Top-k among n random candidates, or among all where there are no more than n."""
+        candidates_N = competition.n_others + 1
+        n_all = int(np.nanmax(candidates_N, initial=1))
+        if n >= n_all:
+            return self._top_k(
+                name, competition, candidates_N, (*flags, f"only {n_all} candidates") if n > n_all else flags
+            )
+        drawn = ranking.subsampled(competition, n, self.n_resamples, np.random.default_rng(self.seed))
+        flags = (*flags, f"{self.n_resamples} random sets of {n} of {n_all}")
+        return self._top_k(name, drawn, np.minimum(candidates_N, n), flags)
+
+    def _top_k(
+        self, name: str, competition: ranking.Competition, candidates_N: np.ndarray, flags: tuple[str, ...]
+    ) -> list[Scores]:
+        known_N = candidates_N[~np.isnan(candidates_N)]
+        if len(known_N) == 0:
+            return []
         found = []
         for k in (1,) if self.matching == "hungarian" else self.k:
-            values = ranking.top_k(competition, k).reshape(-1, len(evidence.truth)).mean(axis=0)
-            chance = float(np.minimum(k / candidates_N[~np.isnan(candidates_N)], 1.0).mean())
-            found.append(Scores(f"{name}_top{k}", values, "higher", chance, n_candidates, flags))
-        if self.n is None and self.matching != "hungarian":
-            ranks, shares = ranking.rank(competition), ranking.normalised_rank(competition)
-            chance = float((np.nanmean(candidates_N) + 1) / 2) if n_candidates > 1 else None
-            found.append(Scores(f"{name}_rank", ranks, "lower", chance, n_candidates, (*flags, MEDIAN_FLAG)))
-            found.append(Scores(f"{name}_normalised_rank", shares, "lower", 0.5, n_candidates, flags))
+            values = ranking.top_k(competition, k).reshape(-1, len(candidates_N)).mean(axis=0)
+            chance = float(np.minimum(k / known_N, 1.0).mean())
+            found.append(Scores(f"{name}_top{k}", values, "higher", chance, int(known_N.max()), flags))
         return found
 
     def _matched(self, similarity_NG: np.ndarray, evidence: Evidence) -> tuple[np.ndarray, tuple[str, ...]]:
