@@ -79,7 +79,7 @@ def aggregate(
 
     Source: Efron & Tibshirani 1993, chapters 13 and 14.
     """
-    values_SIM = per_stimulus(rows, [rows["value"].to_numpy(dtype=np.float64)])
+    values_SIM = per_stimulus(rows)
     resampled = resample(values_SIM, n_resamples, seed, (statistic,))
     interval = percentile_interval(resampled.draws)[:, 0]
     used: Method = "percentile"
@@ -98,13 +98,13 @@ def aggregate(
     )
 
 
-def per_stimulus(rows: pd.DataFrame, columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Mean of each column over the rows of each subject and stimulus.
+def per_stimulus(rows: pd.DataFrame, column: np.ndarray | None = None) -> np.ndarray:
+    """Mean value of each subject and stimulus.
 
     Parameters
     ----------
-    rows : columns ``subject`` and ``stimulus_id``, one row an item.
-    columns : M float arrays, one value a row, NaN where undefined.
+    rows : columns ``subject``, ``stimulus_id`` and ``value`` (NaN where undefined), one row an item.
+    column : int, which of the M columns a row's value belongs to; None puts all in one.
 
     Returns
     -------
@@ -119,15 +119,16 @@ def per_stimulus(rows: pd.DataFrame, columns: Sequence[np.ndarray]) -> np.ndarra
         raise DataError("statistics: no scores to aggregate (0 rows)")
     subject, subjects = pd.factorize(rows["subject"], sort=True)
     stimulus, stimuli = pd.factorize(rows["stimulus_id"], sort=True)
-    cell = subject * len(stimuli) + stimulus
-    n_cells = len(subjects) * len(stimuli)
-    means = np.full((n_cells, len(columns)), np.nan)
-    for place, column in enumerate(columns):
-        defined = ~np.isnan(column)
-        count = np.bincount(cell[defined], minlength=n_cells)
-        total = np.bincount(cell[defined], weights=column[defined], minlength=n_cells)
-        np.divide(total, count, out=means[:, place], where=count > 0)
-    return means.reshape(len(subjects), len(stimuli), len(columns))
+    column = np.zeros(len(rows), dtype=np.int64) if column is None else column
+    shape = (len(subjects), len(stimuli), int(column.max()) + 1)
+    value = rows["value"].to_numpy(dtype=np.float64)
+    defined = ~np.isnan(value)
+    cell = np.ravel_multi_index((subject, stimulus, column), shape)[defined]
+    count = np.bincount(cell, minlength=int(np.prod(shape)))
+    total = np.bincount(cell, weights=value[defined], minlength=int(np.prod(shape)))
+    means = np.full(count.shape, np.nan)
+    np.divide(total, count, out=means, where=count > 0)
+    return means.reshape(shape)
 
 
 def percentile_interval(draws_R: np.ndarray) -> np.ndarray:
@@ -163,8 +164,7 @@ def paired_difference(
     if both.empty:
         raise DataError("paired comparison: the two runs have no scored subject and stimulus in common")
     rows = both.reset_index()
-    difference = rows["first"].to_numpy(dtype=np.float64) - rows["second"].to_numpy(dtype=np.float64)
-    values_SIM = per_stimulus(rows, [difference])
+    values_SIM = per_stimulus(rows.assign(value=rows["first"] - rows["second"]))
     resampled = resample(values_SIM, n_resamples, seed)
     interval = percentile_interval(resampled.draws)[:, 0]
     return PairedDifference(

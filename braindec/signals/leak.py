@@ -130,8 +130,8 @@ def raise_on_leaks(leaks: Sequence[Leak], allow: str | None = None) -> list[dict
         listed = "\n".join(f"  - {leak.message}" for leak in barred[:20])
         more = f"\n  ... and {len(barred) - 20} more" if len(barred) > 20 else ""
         raise LeakError(
-            f"leak check: {len(barred)} leaks between training, validation and test; repair the split or the data, or give the "
-            f"reason with allow_leak=REASON:\n{listed}{more}"
+            f"leak check: {len(barred)} leaks between training, validation and test; repair the split or the data, or "
+            f"give the reason with allow_leak=REASON:\n{listed}{more}"
         )
     return [
         {

@@ -127,9 +127,17 @@ def test_columns_with_different_gaps_use_their_own_stimuli() -> None:
 
 
 def test_per_stimulus_averages_repetitions() -> None:
-    rows = pd.DataFrame({"subject": ["a"] * 3 + ["b"], "stimulus_id": ["x", "x", "y", "y"]})
-    found = per_stimulus(rows, [np.array([1.0, np.nan, 4.0, 5.0]), np.array([1.0, 2.0, 3.0, np.nan])])
-    np.testing.assert_array_equal(found, [[[1, 1.5], [4, 3]], [[np.nan, np.nan], [5, np.nan]]])
+    rows = pd.DataFrame(
+        {
+            "subject": ["a", "a", "a", "b", "a"],
+            "stimulus_id": ["x", "x", "y", "y", "x"],
+            "value": [1.0, 2.0, 4.0, 5.0, np.nan],
+        }
+    )
+    np.testing.assert_array_equal(per_stimulus(rows)[:, :, 0], [[1.5, 4], [np.nan, 5]])
+    columns = per_stimulus(rows, np.array([0, 1, 1, 0, 0]))
+    np.testing.assert_array_equal(columns[:, :, 0], [[1, np.nan], [np.nan, 5]])
+    np.testing.assert_array_equal(columns[:, :, 1], [[2, 4], [np.nan, np.nan]])
 
 
 def test_paired_difference_finds_a_small_shift_that_unpaired_intervals_miss() -> None:
