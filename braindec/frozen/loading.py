@@ -17,6 +17,21 @@ from torch import Tensor, nn
 from braindec.frozen.weights import weight_files, weights_sha256
 from braindec.types import DataError
 
+_PARALLEL_PREFIX = "module."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Named tensors and the files they were read from."""
+
+    files: tuple[Path, ...]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def name(self) -> str:
+        """The first file, for messages."""
+        return str(self.files[0])
+
 
 @dataclass(frozen=True)
 class LoadReport:
@@ -33,43 +48,64 @@ class LoadReport:
         return asdict(self)
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Named tensors of a safetensors file, a sharded safetensors folder or a PyTorch checkpoint.
+def read_checkpoint(path: Path, patterns: Sequence[str] | None = None) -> Checkpoint:
+    """Named tensors of a weight file, or of a folder with one weight file or safetensors shards and their index.
 
-    A folder must hold one weight file, or safetensors shards with their index. Pickled code is never executed.
+    Pickled code is never executed. The prefix that data-parallel training leaves on every key is dropped.
+
+    Parameters
+    ----------
+    patterns : which files of a folder hold the weights, most wanted first; None takes any that `weight_files` knows.
 
     Raises
     ------
     DataError
         If a file is truncated, is not a checkpoint, or is a pickle that holds more than tensors.
     """
-    if path.is_dir():
-        index = sorted(path.glob("*.safetensors.index.json"))
-        files = [path / name for name in _shards(index[0])] if index else weight_files(path)
-        if not index and len(files) > 1:
-            names = ", ".join(str(file.relative_to(path)) for file in files)
-            raise DataError(f"{path}: expected one weight file, found {names}; name the file")
-        state: dict[str, Tensor] = {}
-        for file in files:
-            state.update(read_checkpoint(file))
-        return state
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    state = _read_pickled(path)
-    prefix = "module."
-    if state and all(key.startswith(prefix) for key in state):
-        return {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+    files = weight_files(path) if patterns is None else weight_files(path, patterns)
+    if path.is_dir() and len(files) > 1:
+        index = path / f"{files[0].name.split('-')[0]}.safetensors.index.json"
+        if not index.exists():
+            raise DataError(
+                f"{path}: expected one weight file, found {', '.join(f.name for f in files)}; name the file"
+            )
+        files = [path / name for name in _shards(index)]
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors.update(_read_safetensors(file) if file.suffix == ".safetensors" else _read_pickled(file))
+    if tensors and all(key.startswith(_PARALLEL_PREFIX) for key in tensors):
+        tensors = {key.removeprefix(_PARALLEL_PREFIX): value for key, value in tensors.items()}
+    return Checkpoint(tuple(files), tensors)
+
+
+def check_readable(files: Sequence[Path]) -> None:
+    """Refuse damaged files and pickled code without reading the tensors, before another library opens them.
+
+    Raises
+    ------
+    DataError
+        As `read_checkpoint`.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for file in files:
+        if file.suffix != ".safetensors":
+            _read_pickled(file)
+            continue
+        try:
+            with safe_open(file, framework="pt"):
+                continue
+        except (OSError, SafetensorError) as error:
+            raise DataError(_damaged(file, error)) from error
 
 
 def load_strictly(
     module: nn.Module,
-    state: Mapping[str, Tensor],
-    path: Path,
+    checkpoint: Checkpoint,
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
 ) -> LoadReport:
-    """Copy ``state`` into ``module``; every key and shape must agree, but for declared exceptions.
+    """Copy a checkpoint into ``module``; every key and shape must agree, but for declared exceptions.
 
     Parameters
     ----------
@@ -80,7 +116,7 @@ def load_strictly(
     DataError
         Naming how many keys matched, and which are missing, unexpected or of another shape.
     """
-    own = module.state_dict()
+    own, state = module.state_dict(), checkpoint.tensors
     shapes = [
         f"{key}: {tuple(state[key].shape)} instead of {tuple(own[key].shape)}"
         for key in own
@@ -89,14 +125,16 @@ def load_strictly(
     missing = tuple(key for key in own if key not in state)
     unexpected = tuple(key for key in state if key not in own)
     matched = len(own) - len(missing) - len(shapes)
-    check_keys(type(module).__name__, path, matched, missing, unexpected, shapes, allow_missing, allow_unexpected)
+    check_keys(
+        type(module).__name__, checkpoint.name, matched, missing, unexpected, shapes, allow_missing, allow_unexpected
+    )
     module.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
-    return LoadReport(str(path), weights_sha256(path), matched, missing, unexpected)
+    return LoadReport(checkpoint.name, weights_sha256(checkpoint.files), matched, missing, unexpected)
 
 
 def check_keys(
     network: str,
-    path: Path,
+    name: str,
     matched: int,
     missing: Sequence[str],
     unexpected: Sequence[str],
@@ -116,7 +154,7 @@ def check_keys(
     if matched and not bad_missing and not bad_unexpected and not shapes:
         return
     raise DataError(
-        f"{path}: does not fit {network}: {matched} keys matched, {len(bad_missing)} missing{_some(bad_missing)}, "
+        f"{name}: does not fit {network}: {matched} keys matched, {len(bad_missing)} missing{_some(bad_missing)}, "
         f"{len(bad_unexpected)} unexpected{_some(bad_unexpected)}, {len(shapes)} of another shape{_some(shapes)}; "
         "give the checkpoint of this architecture"
     )
@@ -144,9 +182,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise DataError(
-            f"{path}: cannot be read as safetensors, it may be truncated ({error}); fetch it again"
-        ) from error
+        raise DataError(_damaged(path, error)) from error
 
 
 def _read_pickled(path: Path) -> dict[str, Tensor]:
@@ -160,8 +196,12 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
             ) from error
         raise DataError(f"{path}: is not a PyTorch checkpoint or is truncated; fetch it again") from error
     except (OSError, EOFError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[:1]
-        raise DataError(f"{path}: cannot be read, it may be truncated ({' '.join(first)}); fetch it again") from error
+        raise DataError(_damaged(path, error)) from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise DataError(f"{path}: expected named tensors, found {type(loaded).__name__} with other values")
     return loaded
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).strip().splitlines()[:1])
+    return f"{path}: cannot be read, it may be truncated ({reason}); fetch it again"

@@ -26,7 +26,6 @@ from braindec.contracts import Progress, no_progress
 from braindec.types import DataError
 
 ROOT_VARIABLE = "BRAINDEC_WEIGHTS"
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".th")
 _CHUNK_BYTES = 1 << 22
 
 Status = Literal["present", "missing", "damaged"]
@@ -126,6 +125,11 @@ def resolve(weights: str) -> Path:
     raise DataError(f"weights {weights!r} are missing (searched {'; '.join(searched)}). {_how_to_get(weights)}")
 
 
+def needed_by(experiment: str) -> Sequence[KnownWeights]:
+    """The weights that a published system needs."""
+    return [known for known in known_weights().values() if experiment in known.experiments]
+
+
 def status(identifier: str, verify: bool = False) -> WeightsStatus:
     """Whether known weights are present, complete and (``verify``) equal to their published checksums."""
     known = _known(identifier)
@@ -192,35 +196,31 @@ def file_sha256(path: Path) -> str:
     return remembered[key]
 
 
-def weights_sha256(path: Path) -> str:
-    """SHA-256 of a weight file, or of all weight files of a folder by name and content.
-
-    Raises
-    ------
-    DataError
-        If a folder holds no weight file.
-    """
-    if path.is_file():
-        return file_sha256(path)
-    files = weight_files(path)
-    lines = "".join(f"{file.relative_to(path)}:{file_sha256(file)}\n" for file in files)
+def weights_sha256(files: Sequence[Path]) -> str:
+    """SHA-256 of one weight file, or of several by name and content."""
+    if len(files) == 1:
+        return file_sha256(files[0])
+    lines = "".join(f"{file.name}:{file_sha256(file)}\n" for file in sorted(files))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Weight files under a folder, sorted; pickled ones only where no safetensors lie beside them.
+def weight_files(
+    path: Path, patterns: Sequence[str] = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.th")
+) -> list[Path]:
+    """The weight files that ``path`` stands for: itself, or a folder's files of the first pattern that matches any.
 
     Raises
     ------
     DataError
-        If there is none.
+        If a folder has none.
     """
-    found = sorted(file for file in folder.rglob("*") if file.suffix in WEIGHT_SUFFIXES and file.is_file())
-    safe_in = {file.parent for file in found if file.suffix == ".safetensors"}
-    kept = [file for file in found if file.suffix == ".safetensors" or file.parent not in safe_in]
-    if not kept:
-        raise DataError(f"{folder}: expected a file ending in {', '.join(WEIGHT_SUFFIXES)}, found none")
-    return kept
+    if path.is_file():
+        return [path]
+    for pattern in patterns:
+        found = sorted(file for file in path.glob(pattern) if file.is_file())
+        if found:
+            return found
+    raise DataError(f"{path}: expected weights named {' or '.join(patterns)}, found none")
 
 
 def _known(identifier: str) -> KnownWeights:
@@ -290,8 +290,3 @@ def _read_hashes(store: Path) -> dict[str, str]:
     except (OSError, json.JSONDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def needed_by(experiment: str) -> Sequence[KnownWeights]:
-    """The weights that a published system needs."""
-    return [known for known in known_weights().values() if experiment in known.experiments]

@@ -78,7 +78,7 @@ class VDVAE(DecodableNetwork):
         folder = path if path.is_dir() else path.parent
         beside = folder / "config.json"
         network = VDVAENetwork(VDVAEConfig.load(beside) if beside.exists() else IMAGENET64)
-        return network, load_strictly(network, read_checkpoint(path), path)
+        return network, load_strictly(network, read_checkpoint(path))
 
     @property
     def config(self) -> VDVAEConfig:
