@@ -1,0 +1,149 @@
+"""Time to mask one NSD session at true size: braindec's readers against the plain h5py and nibabel ways.
+
+Writes two temporary files (about 1.2 GB) in the true layout, measures each way in its own process and deletes them:
+
+    python benchmarks/nsd_read.py [--folder /tmp] [--repeats 3] [--nifti-trials 200]
+
+``cold`` means that the file's pages were dropped from the page cache first. The NIfTI comparison uses fewer trials,
+because nibabel's float64 copy of a whole session needs more than 4 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+GRID = (81, 104, 83)
+N_TRIALS = 750
+N_VOXELS = 15_724
+WAYS = ("hdf5-plain", "hdf5-braindec", "hdf5-prepare", "nifti-plain", "nifti-braindec")
+
+
+def mask_index(rng: np.random.Generator) -> np.ndarray:
+    """Int (15724, 3): a folded ribbon around the posterior pole, as scattered over the grid as visual cortex is."""
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in GRID), indexing="ij")
+    radius = np.sqrt(x**2 + y**2 + z**2) + 0.05 * np.sin(14 * x) * np.sin(11 * z)
+    distance = np.where(y < -0.2, np.abs(radius - 0.75) + 0.02 * rng.random(GRID), np.inf)
+    mask = np.zeros(GRID, dtype=bool)
+    mask.ravel()[np.argsort(distance, axis=None)[:N_VOXELS]] = True
+    return np.argwhere(mask)
+
+
+def write_files(folder: Path, nifti_trials: int) -> None:
+    import h5py
+    import nibabel
+
+    rng = np.random.default_rng(0)
+    np.save(folder / "index.npy", mask_index(rng))
+    with h5py.File(folder / "session.hdf5", "w") as file:
+        data = file.create_dataset("betas", (N_TRIALS, *GRID[::-1]), dtype="<i2", chunks=(N_TRIALS, 1, 1, 1))
+        for z in range(GRID[2]):
+            data[:, z] = rng.integers(-3000, 3000, (N_TRIALS, GRID[1], GRID[0]), dtype=np.int16)
+    volume = np.asfortranarray(rng.integers(-3000, 3000, (*GRID, nifti_trials), dtype=np.int16))
+    nibabel.save(nibabel.Nifti1Image(volume, np.diag([1.8, 1.8, 1.8, 1.0])), folder / "session.nii.gz")
+
+
+def run_way(way: str, folder: Path, nifti_trials: int) -> None:
+    """Do one way and print its seconds and the process's peak memory, above that of its imports, as JSON."""
+    import h5py
+    import nibabel
+
+    from braindec.datasets.cache import memory_map
+    from braindec.datasets.nsd.betas import read_hdf5, read_nifti, to_psc
+
+    index = np.load(folder / "index.npy")
+    x, y, z = index.T
+    before = peak_kb()
+    start = time.perf_counter()
+    if way == "hdf5-plain":
+        with h5py.File(folder / "session.hdf5") as file:
+            out = file["betas"][:][:, z, y, x].astype(np.float32) / 300
+    elif way == "hdf5-braindec":
+        out = to_psc(read_hdf5(folder / "session.hdf5", index, GRID, N_TRIALS))
+    elif way == "hdf5-prepare":
+        blocks = [(0, N_TRIALS, lambda: to_psc(read_hdf5(folder / "session.hdf5", index, GRID, N_TRIALS)))]
+        out = memory_map(Path(tempfile.mkdtemp(dir=folder)), (N_TRIALS, N_VOXELS), blocks, {})
+    elif way == "nifti-plain":
+        out = nibabel.load(folder / "session.nii.gz").get_fdata()[x, y, z].T.astype(np.float32) / 300
+    else:
+        out = to_psc(read_nifti(folder / "session.nii.gz", index, GRID, nifti_trials))
+    seconds = time.perf_counter() - start
+    peak = peak_kb()
+    print(json.dumps({"seconds": seconds, "peak_gb": peak / 1e6, "above_start_gb": (peak - before) / 1e6,
+                      "check": float(np.asarray(out[:, ::997], dtype=np.float64).sum())}))  # fmt: skip
+
+
+def peak_kb() -> int:
+    """Peak resident memory of this process (getrusage would include the parent's)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0])
+
+
+def drop_pages(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(handle)
+
+
+def measure(way: str, folder: Path, nifti_trials: int, cold: bool) -> dict[str, float]:
+    if cold:
+        drop_pages(folder / ("session.hdf5" if way.startswith("hdf5") else "session.nii.gz"))
+    command = [sys.executable, __file__, "--way", way, "--folder", str(folder), "--nifti-trials", str(nifti_trials)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def load_prepared(folder: Path, n_trials: int = 27_000) -> float:
+    """Seconds to open a prepared array of a whole subject and read one batch of 128 trials."""
+    from braindec.datasets.cache import FINAL
+
+    path = folder / "prepared" / FINAL
+    path.parent.mkdir()
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n_trials, N_VOXELS)).flush()
+    start = time.perf_counter()
+    signal = np.load(path, mmap_mode="r")
+    signal[np.random.default_rng(0).choice(n_trials, 128, replace=False)].sum()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", default=None)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--nifti-trials", type=int, default=200)
+    parser.add_argument("--way", choices=WAYS)
+    options = parser.parse_args()
+    if options.way:
+        run_way(options.way, Path(options.folder), options.nifti_trials)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="nsd_read_", dir=options.folder))
+    try:
+        write_files(folder, options.nifti_trials)
+        for cold in (True, False):
+            results = {}
+            for way in WAYS:
+                runs = [measure(way, folder, options.nifti_trials, cold) for _ in range(options.repeats)]
+                results[way] = min(runs, key=lambda run: run["seconds"])
+                best = results[way]
+                print(f"{'cold' if cold else 'warm'} {way:15s} {best['seconds']:7.3f} s   peak {best['peak_gb']:.2f} GB "
+                      f"({best['above_start_gb']:.2f} GB above the imports)   check {best['check']:.1f}")  # fmt: skip
+            hdf5, nifti = results["hdf5-plain"]["seconds"], results["nifti-plain"]["seconds"]
+            print(f"  HDF5 read {hdf5 / results['hdf5-braindec']['seconds']:.0f}x, "
+                  f"read and cached {hdf5 / results['hdf5-prepare']['seconds']:.0f}x, "
+                  f"NIfTI {nifti / results['nifti-braindec']['seconds']:.1f}x")  # fmt: skip
+        print(f"open a prepared 27,000 x 15,724 array and read 128 trials: {load_prepared(folder):.3f} s")
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
