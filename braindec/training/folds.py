@@ -88,6 +88,8 @@ def fit_fold(
     weights_hash = write_state(folder / "decoder", decoder.state())
     report |= {
         "weights_hash": weights_hash,
+        # The decoder was given nothing else, so nothing else can have selected it.
+        "selected_on": "training and validation trials" if any(map(len, validation.values())) else "training trials",
         "n_train_trials": {subject: len(trials) for subject, trials in train.items()},
         "n_train_stimuli": len(training_ids),
     }
