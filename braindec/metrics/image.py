@@ -129,11 +129,26 @@ def structural_similarity(first_HW: np.ndarray, second_HW: np.ndarray, columns: 
         return smooth[tuple(inner)]
 
     mean_1, mean_2 = local_mean(first_HW), local_mean(second_HW)
-    product, power = mean_1 * mean_2, mean_1**2 + mean_2**2
-    covariance = local_mean(first_HW * second_HW) - product
-    variances = local_mean(first_HW**2 + second_HW**2) - power
-    similarity = (2 * product + SSIM_C1) * (2 * covariance + SSIM_C2) / ((power + SSIM_C1) * (variances + SSIM_C2))
-    return float(similarity.mean())
+    product, power = mean_1 * mean_2, mean_1 * mean_1
+    power += np.multiply(mean_2, mean_2, out=mean_2)
+    mixed, squares = first_HW * second_HW, first_HW * first_HW
+    squares += second_HW * second_HW
+    covariance, variances = local_mean(mixed), local_mean(squares)
+    # In place: a fresh array of this size costs more than the arithmetic on it.
+    covariance -= product
+    variances -= power
+    for values, factor, constant in (
+        (product, 2.0, SSIM_C1),
+        (covariance, 2.0, SSIM_C2),
+        (power, 1.0, SSIM_C1),
+        (variances, 1.0, SSIM_C2),
+    ):
+        values *= factor
+        values += constant
+    product *= covariance
+    power *= variances
+    product /= power
+    return float(product.mean())
 
 
 def _pairwise(
