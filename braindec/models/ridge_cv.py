@@ -230,9 +230,9 @@ def choose_alpha(
     by_value = width == 1 or held_out.system.form == "primal"
     n_groups = -(-stream.n_columns // width)
     # Sums stay on the device until the end: a transfer a block would stop the stream of targets.
-    double = {"dtype": torch.float64, "device": held_out.system.device}
-    errors_GA = torch.zeros(n_groups, len(held_out.alphas), **double)
-    totals_G = torch.zeros(n_groups, **double)
+    device = held_out.system.device
+    errors_GA = torch.zeros(n_groups, len(held_out.alphas), dtype=torch.float64, device=device)
+    totals_G = torch.zeros(n_groups, dtype=torch.float64, device=device)
     gatherer = _GroupGram(held_out, errors_GA)
     for start, stop, block, mean in stream:
         block, total_B = _scaled(held_out.system, block, mean, standardise)
