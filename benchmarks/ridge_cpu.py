@@ -45,7 +45,8 @@ def main(options: argparse.Namespace) -> None:
     latent = rng.normal(size=(n + m, 30)).astype(np.float32)
     x = latent @ rng.normal(size=(30, p)).astype(np.float32) + 3 * rng.normal(size=(n + m, p)).astype(np.float32)
     y = latent @ rng.normal(size=(30, t)).astype(np.float32) + 5 * rng.normal(size=(n + m, t)).astype(np.float32)
-    x_test, x = x[n:], x[:n]
+    # Centred, because himalaya's kernel ridge fits no intercept.
+    x_test, x = x[n:] - x[:n].mean(0), x[:n] - x[:n].mean(0)
     y = y[:n] - y[:n].mean(0)
     alphas = np.geomspace(1e2, 1e6, 10)
     folds = leave_out_labels(np.arange(n), "kfold", 5)

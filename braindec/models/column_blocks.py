@@ -85,16 +85,20 @@ def stream_columns(
             yield torch.from_numpy(block).to(device=device, dtype=dtype)
         return
     with _PinnedFeed(target, spans) as feed:
-        stream = torch.cuda.Stream(device)
+        stream, current = torch.cuda.Stream(device), torch.cuda.current_stream(device)
+        computing: list[torch.cuda.Event] = []
         for index in range(len(spans)):
             staged = feed.ready(index)
             with torch.cuda.stream(stream):
                 sent = staged.to(device, non_blocking=True)
                 feed.sent(index, stream.record_event())
-            current = torch.cuda.current_stream(device)
             current.wait_stream(stream)
             sent.record_stream(current)
             yield sent.to(dtype)
+            # Blocks whose computation has not ended hold memory: a host far ahead would fill the device.
+            computing.append(current.record_event())
+            if len(computing) > N_BUFFERS:
+                computing.pop(0).synchronize()
 
 
 def _fill(target: TargetColumns, start: int, stop: int, out: np.ndarray, first: int, last: int) -> None:

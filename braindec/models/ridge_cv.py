@@ -130,13 +130,26 @@ class HeldOut:
     def value_errors(self, block: torch.Tensor) -> torch.Tensor:
         """Sum of squared held-out errors of each centred target of a block (U, B): (A, B)."""
         if self.system.form == "dual":
-            return torch.stack([(block * (form @ block)).sum(0) for form in self.forms_AUU])
+            return torch.stack([_quadratic_forms(form, block) for form in self.forms_AUU])
         by_trial = block[self.system.position_N]
         return torch.stack([residual(by_trial).square_().sum(0) for residual in self.residuals])
 
     def group_errors(self, gram_UU: torch.Tensor) -> torch.Tensor:
         """Sum of squared held-out errors of a group with ``Y Y' = gram_UU``: float64 (A,) (dual systems)."""
         return torch.stack([torch.linalg.vecdot(form, gram_UU).double().sum() for form in self.forms_AUU])
+
+
+def _quadratic_forms(form: torch.Tensor, block: torch.Tensor) -> torch.Tensor:
+    """``y' form y`` of each column y of a block (U, B), from the lower triangle of the symmetric ``form``."""
+    step = -(-len(form) // 8)
+    total = block.new_zeros(block.shape[1])
+    for start in range(0, len(form), step):
+        panel = block[start : start + step]
+        image = form[start : start + step, start : start + step] @ panel
+        if start:
+            image.addmm_(form[start : start + step, :start], block[:start], alpha=2.0)
+        total += (panel * image).sum(0)
+    return total
 
 
 def _primal_residuals(system: RidgeSystem, alpha: float, labels: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -216,23 +229,23 @@ def choose_alpha(
         raise DataError(f"target {stream.target.name!r}: blocks of the stream cross groups of {width} columns")
     by_value = width == 1 or held_out.system.form == "primal"
     n_groups = -(-stream.n_columns // width)
-    errors = np.zeros((n_groups, len(held_out.alphas)))
-    totals = np.zeros(n_groups)
-    gatherer = _GroupGram(held_out, errors)
+    # Sums stay on the device until the end: a transfer a block would stop the stream of targets.
+    device = held_out.system.device
+    errors_GA = torch.zeros(n_groups, len(held_out.alphas), dtype=torch.float64, device=device)
+    totals_G = torch.zeros(n_groups, dtype=torch.float64, device=device)
+    gatherer = _GroupGram(held_out, errors_GA)
     for start, stop, block, mean in stream:
         block, total_B = _scaled(held_out.system, block, mean, standardise)
-        group = start // width
+        group = slice(start, stop) if width == 1 else slice(start // width, start // width + 1)
+        totals_G[group] += total_B.double() if width == 1 else total_B.double().sum()
         if by_value:
             with matmul_precision(held_out.system.precision):
-                found = held_out.value_errors(block).double().cpu().numpy().T
-            if width == 1:
-                errors[start:stop], totals[start:stop] = found, total_B.cpu().numpy()
-                continue
-            errors[group] += found.sum(0)
+                found_BA = held_out.value_errors(block).double().T
+            errors_GA[group] += found_BA if width == 1 else found_BA.sum(0)
         else:
-            gatherer.add(group, block)
-        totals[group] += float(total_B.double().sum())
+            gatherer.add(start // width, block)
     gatherer.close()
+    errors, totals = errors_GA.cpu().numpy(), totals_G.cpu().numpy()
     scores = np.where(totals[:, None] > 0, 1 - errors / np.where(totals > 0, totals, 1)[:, None], 0.0)
     return AlphaChoice(np.asarray(held_out.alphas, dtype=np.float64), scores, width, stream.n_columns)
 
@@ -241,20 +254,20 @@ def target_gram(stream: ColumnStream, standardise: bool = False) -> tuple[torch.
     """``Y Y'`` (U, U) of all centred targets of an array, and their total sum of squares over the trials."""
     system = stream.system
     gram = torch.zeros(system.n_rows, system.n_rows, dtype=system.dtype, device=system.device)
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=system.device)
     for _, _, block, mean in stream:
         block, total_B = _scaled(system, block, mean, standardise)
-        total += float(total_B.double().sum())
+        total += total_B.double().sum()
         with matmul_precision(system.precision):
             add_gram(gram, block)
-    return mirror_lower(gram), total
+    return mirror_lower(gram), float(total)
 
 
 class _GroupGram:
     """Sums ``Y Y'`` over the blocks of a group, then scores the group: blocks of a group follow each other."""
 
-    def __init__(self, held_out: HeldOut, errors: np.ndarray) -> None:
-        self.held_out, self.errors = held_out, errors
+    def __init__(self, held_out: HeldOut, errors_GA: torch.Tensor) -> None:
+        self.held_out, self.errors_GA = held_out, errors_GA
         self.group: int | None = None
         self.gram: torch.Tensor | None = None
 
@@ -269,7 +282,7 @@ class _GroupGram:
 
     def close(self) -> None:
         if self.group is not None and self.gram is not None:
-            self.errors[self.group] = self.held_out.group_errors(mirror_lower(self.gram)).cpu().numpy()
+            self.errors_GA[self.group] = self.held_out.group_errors(mirror_lower(self.gram))
             self.gram.zero_()
 
 
