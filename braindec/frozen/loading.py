@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -31,6 +31,10 @@ class Checkpoint:
     def name(self) -> str:
         """The first file, for messages."""
         return str(self.files[0])
+
+    def renamed(self, rename: Callable[[str], str]) -> Checkpoint:
+        """The same tensors under other keys."""
+        return Checkpoint(self.files, {rename(key): value for key, value in self.tensors.items()})
 
 
 @dataclass(frozen=True)
