@@ -109,6 +109,7 @@ def _difference_rows(paired: pd.DataFrame, runs: Sequence[ReportContent], direct
         rows.append(
             {
                 "metric": label(metric),
+                "direction": directions.get(metric, "higher"),
                 "run": run,
                 "baseline": baseline,
                 "difference": Cell(number(difference), difference, interval(bounds)),
@@ -116,7 +117,7 @@ def _difference_rows(paired: pd.DataFrame, runs: Sequence[ReportContent], direct
                 "p_permutation": Cell(_p_value(record["p_permutation"]), finite(record["p_permutation"])),
                 "p_holm": Cell(_p_value(p_holm), p_holm),
                 "verdict": verdict,
-                "clear": verdict.endswith("better"),
+                "is_clear": verdict.endswith("better"),
             }
         )
     return rows
@@ -130,7 +131,7 @@ def _p_value(p: Any) -> str:
 
 
 def _headline(rows: Sequence[dict], n_runs: int) -> str:
-    clear = [row for row in rows if row["clear"]]
+    clear = [row for row in rows if row["is_clear"]]
     if not rows:
         return f"{n_runs} runs side by side; no paired test was given."
     if not clear:

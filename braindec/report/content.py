@@ -66,7 +66,7 @@ class ReportContent:
     image_links: Mapping[str, str] = field(default_factory=dict)
     gallery_metric: str | None = None
     gallery_seed: int = 0
-    gallery_count: int = 6
+    gallery_count: int = 8
 
     def __post_init__(self) -> None:
         found = self.scores.get("schema_version")

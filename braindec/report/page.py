@@ -25,6 +25,7 @@ from braindec.report.words import (
     STATUS_WORDS,
     VERDICT_RULE,
     banners,
+    capital,
     compare_with_control,
     finite,
     finite_interval,
@@ -33,6 +34,7 @@ from braindec.report.words import (
     interval,
     label,
     number,
+    unbeaten_sentence,
     verdicts,
 )
 from braindec.types import DataError
@@ -58,7 +60,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(number=number, interval=interval, label=label)
+    env.filters.update(number=number, interval=interval, label=label, capital=capital)
     env.globals.update(
         css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -264,6 +266,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "n_items": len(items),
         "n_stimuli": items["stimulus_id"].nunique(),
         "headline": headline(found),
+        "unbeaten": unbeaten_sentence(found),
         "verdicts": [(v, content.scores["metrics"][v.metric]) for v in found],
         "banners": banners(content.scores, content.manifest, content.warnings),
         "controls": [label(name) for name in content.control_names],

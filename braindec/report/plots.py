@@ -19,7 +19,8 @@ ROW_PX = 22
 TOP_PX = 10
 AXIS_PX = 26
 PANEL_PX = 380
-CHARACTER_PX = 6.0
+CHARACTER_PX = 6.6
+LABEL_CHARACTERS = 26
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class _Panel:
     """Coordinates of one panel and the SVG pieces drawn into it."""
 
     def __init__(self, labels: Sequence[str], low: float, high: float, row_px: int) -> None:
-        self.left = min(170.0, 14 + CHARACTER_PX * max(len(text) for text in labels))
+        labels = [t if len(t) <= LABEL_CHARACTERS else f"{t[: LABEL_CHARACTERS - 1]}…" for t in labels]
+        self.left = 14 + CHARACTER_PX * max(len(text) for text in labels)
         self.right = PANEL_PX - 14
         margin = 0.06 * (high - low) or 0.5
         self.low, self.high = low - margin, high + margin
@@ -203,11 +205,11 @@ def curves(title: str, x_name: str, lines: Mapping[str, tuple[np.ndarray, np.nda
     xs = np.concatenate([x for x, _ in lines.values()])
     ys = np.concatenate([y for _, y in lines.values()])
     low, high = _extent(ys[np.isfinite(ys)].tolist())
+    low -= 0.05 * (high - low)
     left, right, top, bottom = 52.0, PANEL_PX - 14.0, 12.0, 150.0
     x_low, x_high = _extent(xs.tolist())
     pieces = []
-    ticks = nice_ticks(low, high, 3)
-    for tick in ticks:
+    for tick in nice_ticks(low, high, 5):
         y = bottom - (bottom - top) * (tick - low) / (high - low)
         pieces.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" class="grid"/>')
         pieces.append(f'<text x="{left - 6}" y="{y + 4:.1f}" class="tick" text-anchor="end">{tick:g}</text>')
