@@ -29,13 +29,14 @@ def git_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import CLIPImageProcessor, GitConfig, GitForCausalLM
 
     folder = tmp_path_factory.mktemp("weights") / "git"
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     vision = {**SMALL, "image_size": 28, "patch_size": 14}
     special = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
     model = GitForCausalLM(GitConfig(**SMALL, vocab_size=len(WORDS), vision_config=vision, **special))
     for parameter in model.parameters():
-        # Of the usual small weights every caption would be the same.
-        torch.nn.init.normal_(parameter, std=0.5)
+        if parameter.ndim > 1:
+            # Of the usual small weights every picture would get the same caption.
+            torch.nn.init.normal_(parameter, std=0.3)
     model.save_pretrained(folder)
     CLIPImageProcessor(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28}).save_pretrained(folder)
     save_word_tokenizer(folder)
