@@ -86,9 +86,11 @@ def dinov2_giant(options: argparse.Namespace) -> FrozenNetwork:
     return network.adopt(module)
 
 
-def vdvae(options: argparse.Namespace) -> DecodableNetwork:
+def vdvae(options: argparse.Namespace, channels_last: bool = False) -> DecodableNetwork:
     with torch.device(options.device):
         module = VDVAENetwork(TINY if options.tiny else IMAGENET64)
+    if channels_last:
+        module.to(memory_format=torch.channels_last)
     return VDVAE("in memory", options.device, "bfloat16", options.batch(64), draw_on=options.device).adopt(module)
 
 
@@ -151,6 +153,8 @@ def plan(options: argparse.Namespace) -> Iterator[tuple[str, Callable[[], dict[s
     yield "DINOv2 ViT-g/14 tokens", lambda: encoding(dinov2_giant(options), options)
     yield "VDVAE encode", lambda: encoding(vdvae(options), options)
     yield "VDVAE decode", lambda: decoding(vdvae(options), options)
+    yield "VDVAE encode, channels last", lambda: encoding(vdvae(options, channels_last=True), options)
+    yield "VDVAE decode, channels last", lambda: decoding(vdvae(options, channels_last=True), options)
     yield "SD VAE encode", lambda: encoding(stable_diffusion_vae(options), options)
     yield "SD VAE decode", lambda: decoding(stable_diffusion_vae(options), options)
     if options.compile:
