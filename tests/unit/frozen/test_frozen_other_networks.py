@@ -1,4 +1,4 @@
-"""GIT, DPT, wav2vec 2.0 and text encoders: small random networks beside transformers called directly."""
+"""GIT, BLIP, DPT, wav2vec 2.0 and text encoders: small random networks beside transformers called directly."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from braindec.frozen.captioners import BlipCaptioner, GitCaptioner
 from braindec.frozen.dpt import DptDepth
-from braindec.frozen.git import GitCaptioner
+from braindec.frozen.images import ImagePreprocessing
 from braindec.frozen.text import TextEncoder
 from braindec.frozen.wav2vec2 import Wav2Vec2
 from braindec.types import DataError, Stimuli
@@ -61,6 +62,30 @@ def test_captions_from_features_equal_captions_from_pictures(git_folder: Path, p
     np.testing.assert_array_equal(network.encode(photographs), features)
     with pytest.raises(DataError, match="expected features"):
         network.captions(features[:, :, :5])
+
+
+def test_blip_captions_from_features_equal_captions_from_pictures(tmp_path: Path, photographs: np.ndarray) -> None:
+    from transformers import BlipConfig, BlipForConditionalGeneration
+
+    torch.manual_seed(1)
+    special = {"bos_token_id": 2, "sep_token_id": 3, "eos_token_id": 3, "pad_token_id": 0}
+    text = {**SMALL, "vocab_size": len(WORDS), "encoder_hidden_size": 24, **special}
+    vision = {**SMALL, "image_size": 32, "patch_size": 16}
+    direct = BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision)).eval()
+    for parameter in direct.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+    direct.save_pretrained(tmp_path)
+    save_word_tokenizer(tmp_path)
+    network = BlipCaptioner(str(tmp_path))
+    network.preprocessing_ = ImagePreprocessing(resize=(32, 32))
+    features = network.encode(photographs)
+    assert features.shape == (3, 5, 24)
+    with torch.no_grad():
+        tokens = direct.generate(network.preprocessing_(photographs), max_length=12, min_length=6, num_beams=3)
+    expected = [text.strip() for text in network.tokenizer_.batch_decode(tokens, skip_special_tokens=True)]
+    assert list(network.captions(features, max_length=12, min_length=6, beams=3)) == expected
+    assert network.captions(-3 * features) != network.captions(features)
 
 
 def test_depth_from_features_equals_depth_from_pictures(
