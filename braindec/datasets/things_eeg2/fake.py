@@ -42,7 +42,9 @@ def write_fake(
     rng = np.random.default_rng(seed)
     colours = {"train": rng.uniform(0, 255, (n_concepts * 10, 3)), "test": rng.uniform(0, 255, (n_test, 3))}
     paths = _write_images(root, colours, n_concepts, with_images)
-    writer: Callable[..., None] = {"A": _write_a, "B": _write_b, "C": _write_c, "D": _write_d, "raw": _write_raw}[dialect]
+    writer: Callable[..., None] = {"A": _write_a, "B": _write_b, "C": _write_c, "D": _write_d, "raw": _write_raw}[
+        dialect
+    ]
     for subject in subjects:
         writer(root, subject, colours, paths, n_test_repetitions, rng)
 

@@ -84,7 +84,9 @@ def find(root: Path) -> tuple[Dialect, tuple[str, ...], Path]:
             if len(different) > 1:
                 raise DataError(f"{folder}: its subjects are in different dialects ({different}); keep one a folder")
             return known[0][1], tuple(name for name, _ in known), folder
-    raise DataError(f"{root}: no sub-XX folder with {RAW['train']}, {PREPROCESSED['train']} or {TORCH['train']}; {REMEDY}")
+    raise DataError(
+        f"{root}: no sub-XX folder with {RAW['train']}, {PREPROCESSED['train']} or {TORCH['train']}; {REMEDY}"
+    )
 
 
 def _dialect(folder: Path) -> Dialect | None:

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from braindec.contracts import Progress, no_progress
-from braindec.datasets.cache import memory_map
-from braindec.datasets.files import BadPositions, ImageFiles, bad_positions, check_positions, fingerprint
+from braindec.datasets.cache import Block, assemble
+from braindec.datasets.files import BadPositions, ImageFiles, check_positions, fingerprint
 from braindec.datasets.safe_pickle import load
 from braindec.datasets.things_eeg2 import files
 from braindec.types import DataError, Space, Stimuli, Trials
@@ -112,20 +112,12 @@ class ThingsEEG2:
         picks = _pick(where, recording.channel_names, self.channels)
         names = [recording.channel_names[i] for i in picks]
         arrays = [recording.parts[part].signal for part in ("train", "test") if part in recording.parts]
-        bad = np.logical_or.reduce([bad_positions(array[:, picks]) for array in arrays])
+        shape = (sum(len(array) for array in arrays), len(picks), arrays[0].shape[2])
+        folder = None if cache_dir is None else self._folder(cache_dir, subject)
+        source = {"files": fingerprint(files.signal_files(root, subject)), "channels": names}
+        signal, bad = assemble(folder, shape, _blocks(arrays, picks), source, progress, where)
         kept = check_positions(bad, where, "channels", names, self.bad_positions)
-        picks, names = picks[kept], [name for name, keep in zip(names, kept) if keep]
-        n_trials = sum(len(array) for array in arrays)
-        shape = (n_trials, len(picks), arrays[0].shape[2])
-        blocks = _blocks(arrays, picks)
-        if cache_dir is None:
-            signal = np.empty(shape, dtype=np.float32)
-            for start, end, fill in blocks:
-                signal[start:end] = fill()
-        else:
-            source = {"files": fingerprint(files.signal_files(root, subject)), "channels": names}
-            signal = memory_map(self._folder(cache_dir, subject), shape, blocks, source, progress, where)
-        return Trials(
+        trials = Trials(
             subject=subject,
             signal=signal,
             unit="V" if recording.dialect == "raw" else "z",
@@ -133,6 +125,7 @@ class ThingsEEG2:
             times_s=recording.times_s,
             table=pd.concat(tables, ignore_index=True),
         )
+        return trials if kept.all() else trials.select_space(kept)
 
     def _pictures(self) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[Path]]]:
         """Ids, concepts and paths of the pictures by part, in the published order (no paths: no pictures on disk)."""
@@ -201,9 +194,7 @@ def _pick(where: str, names: Sequence[str], channels: str) -> np.ndarray:
     return np.array(keep)
 
 
-def _table(
-    where: str, part: files.Part, split: str, ids: Sequence[str], concepts: Sequence[str]
-) -> pd.DataFrame:
+def _table(where: str, part: files.Part, split: str, ids: Sequence[str], concepts: Sequence[str]) -> pd.DataFrame:
     if part.paths is not None:
         known = {stimulus_id: row for row, stimulus_id in enumerate(ids)}
         named = [picture_id(path) for path in part.paths]
@@ -230,8 +221,9 @@ def _table(
     )
 
 
-def _blocks(arrays: Sequence[np.ndarray], picks: np.ndarray) -> list[tuple[int, int, partial[np.ndarray]]]:
-    blocks, offset = [], 0
+def _blocks(arrays: Sequence[np.ndarray], picks: np.ndarray) -> list[Block]:
+    blocks: list[Block] = []
+    offset = 0
     for array in arrays:
         for start in range(0, len(array), _ROW_BLOCK):
             end = min(start + _ROW_BLOCK, len(array))

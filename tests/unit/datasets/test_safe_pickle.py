@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from braindec.datasets.safe_pickle import load
 from braindec.types import DataError
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from braindec.datasets.things_eeg2 import files
 from braindec.datasets.things_eeg2.fake import write_fake
 from braindec.datasets.things_eeg2.reader import ThingsEEG2, concept_of, picture_id
@@ -44,7 +45,7 @@ def test_every_dialect_is_recognised_and_carries_the_pictures_colour(originals: 
     counts = trials.table.groupby(["split", "stimulus_id"]).size()
     assert (counts["train"] == 4).all()
     assert (counts["test"] == 8).all()
-    assert (trials.table.groupby("stimulus_id")["repetition"].nunique() == trials.table.groupby("stimulus_id").size()).all()
+    assert not trials.table.duplicated(["stimulus_id", "repetition"]).any()
     assert not set(trials.table["concept"][trials.table["split"] == "train"]) & {"othera", "otherb", "otherc"}
     colour = stimuli.images[stimuli.rows(trials.table["stimulus_id"].tolist())].mean(axis=(1, 2))
     peak = trials.signal[:, :, np.argmin(np.abs(trials.times_s - 0.1))]
@@ -55,7 +56,7 @@ def test_every_dialect_is_recognised_and_carries_the_pictures_colour(originals: 
         residual = signal - design @ np.linalg.lstsq(design, signal, rcond=None)[0]
         return float(1 - residual.var() / signal.var())
 
-    assert explained(peak) > 0.3
+    assert explained(peak) > 0.25
     assert explained(before) < 0.15
 
 
