@@ -62,7 +62,13 @@ def from_arrays(
         if length != len(values):
             raise DataError(f"from_arrays: {len(values)} trials in signal but {length} in {what}")
     full = pd.DataFrame({"stimulus_id": ids}) if table is None else table.reset_index(drop=True).assign(stimulus_id=ids)
-    defaults: dict[str, Any] = {"concept": ids, "session": 1, "run": 1, "repetition": number_repetitions(ids), "split": "train"}
+    defaults: dict[str, Any] = {
+        "concept": ids,
+        "session": 1,
+        "run": 1,
+        "repetition": number_repetitions(ids),
+        "split": "train",
+    }
     for name, value in defaults.items():
         if name not in full.columns:
             full[name] = value

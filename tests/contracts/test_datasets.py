@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+
 from braindec.contracts import Dataset
 from braindec.types import TRIAL_COLUMNS, DataError
 
