@@ -134,7 +134,8 @@ def main() -> None:
                 runs = [measure(way, folder, options.nifti_trials, cold) for _ in range(options.repeats)]
                 results[way] = min(runs, key=lambda run: run["seconds"])
                 best = results[way]
-                print(f"{'cold' if cold else 'warm'} {way:15s} {best['seconds']:7.3f} s   peak {best['peak_gb']:.2f} GB "
+                state = "cold" if cold else "warm"
+                print(f"{state} {way:15s} {best['seconds']:7.3f} s   peak {best['peak_gb']:.2f} GB "
                       f"({best['above_start_gb']:.2f} GB above the imports)   check {best['check']:.1f}")  # fmt: skip
             hdf5, nifti = results["hdf5-plain"]["seconds"], results["nifti-plain"]["seconds"]
             print(f"  HDF5 read {hdf5 / results['hdf5-braindec']['seconds']:.0f}x, "

@@ -22,6 +22,7 @@ REAL = Path(os.environ.get("BRAINDEC_DATA", "../shared/data"))
 # name of the config -> module of ``write_fake``, its arguments, and further options of the reader
 FAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "nsd": ("nsd.fake", {}, {"sessions": 1}),
+    "nsd_timeseries": ("nsd.timeseries", {}, {"sessions": 1}),
     "nsd_imagery": ("nsd.fake_extra", {}, {}),
     "nsd_synthetic": ("nsd.fake_extra", {}, {}),
     "things_eeg2": ("things_eeg2.fake", {"n_concepts": 2, "n_test": 3}, {}),

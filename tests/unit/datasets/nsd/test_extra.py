@@ -34,7 +34,9 @@ def test_the_runs_fill_the_session() -> None:
     ],
 )
 @pytest.mark.parametrize("storage", ["hdf5", "nifti"])
-def test_betas_of_a_task_are_those_of_its_runs(root: Path, task: str, sets: tuple[str, ...], expected: list[int], storage: str) -> None:  # fmt: skip
+def test_betas_of_a_task_are_those_of_its_runs(
+    root: Path, task: str, sets: tuple[str, ...], expected: list[int], storage: str
+) -> None:
     trials = NSDImagery(str(root), task=task, sets=sets, storage=storage).trials("subj01")  # type: ignore[arg-type]
     np.testing.assert_allclose(trials.signal[:, 0, 0] * 300, expected, rtol=1e-5)  # the fake's first voxel counts betas
     run = "visB" if task == "vision" else f"img{sets[0]}_1"
