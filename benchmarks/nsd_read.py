@@ -57,7 +57,7 @@ def run_way(way: str, folder: Path, nifti_trials: int) -> None:
     import h5py
     import nibabel
 
-    from braindec.datasets.cache import memory_map
+    from braindec.datasets.cache import assemble
     from braindec.datasets.nsd.betas import read_hdf5, read_nifti, to_psc
 
     index = np.load(folder / "index.npy")
@@ -71,7 +71,7 @@ def run_way(way: str, folder: Path, nifti_trials: int) -> None:
         out = to_psc(read_hdf5(folder / "session.hdf5", index, GRID, N_TRIALS))
     elif way == "hdf5-prepare":
         blocks = [(0, N_TRIALS, lambda: to_psc(read_hdf5(folder / "session.hdf5", index, GRID, N_TRIALS)))]
-        out = memory_map(Path(tempfile.mkdtemp(dir=folder)), (N_TRIALS, N_VOXELS), blocks, {})
+        out, _ = assemble(Path(tempfile.mkdtemp(dir=folder)), (N_TRIALS, N_VOXELS), blocks, {})
     elif way == "nifti-plain":
         out = nibabel.load(folder / "session.nii.gz").get_fdata()[x, y, z].T.astype(np.float32) / 300
     else:
@@ -134,7 +134,8 @@ def main() -> None:
                 runs = [measure(way, folder, options.nifti_trials, cold) for _ in range(options.repeats)]
                 results[way] = min(runs, key=lambda run: run["seconds"])
                 best = results[way]
-                print(f"{'cold' if cold else 'warm'} {way:15s} {best['seconds']:7.3f} s   peak {best['peak_gb']:.2f} GB "
+                state = "cold" if cold else "warm"
+                print(f"{state} {way:15s} {best['seconds']:7.3f} s   peak {best['peak_gb']:.2f} GB "
                       f"({best['above_start_gb']:.2f} GB above the imports)   check {best['check']:.1f}")  # fmt: skip
             hdf5, nifti = results["hdf5-plain"]["seconds"], results["nifti-plain"]["seconds"]
             print(f"  HDF5 read {hdf5 / results['hdf5-braindec']['seconds']:.0f}x, "
