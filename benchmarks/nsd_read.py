@@ -57,7 +57,7 @@ def run_way(way: str, folder: Path, nifti_trials: int) -> None:
     import h5py
     import nibabel
 
-    from braindec.datasets.cache import memory_map
+    from braindec.datasets.cache import assemble
     from braindec.datasets.nsd.betas import read_hdf5, read_nifti, to_psc
 
     index = np.load(folder / "index.npy")
@@ -71,7 +71,7 @@ def run_way(way: str, folder: Path, nifti_trials: int) -> None:
         out = to_psc(read_hdf5(folder / "session.hdf5", index, GRID, N_TRIALS))
     elif way == "hdf5-prepare":
         blocks = [(0, N_TRIALS, lambda: to_psc(read_hdf5(folder / "session.hdf5", index, GRID, N_TRIALS)))]
-        out = memory_map(Path(tempfile.mkdtemp(dir=folder)), (N_TRIALS, N_VOXELS), blocks, {})
+        out, _ = assemble(Path(tempfile.mkdtemp(dir=folder)), (N_TRIALS, N_VOXELS), blocks, {})
     elif way == "nifti-plain":
         out = nibabel.load(folder / "session.nii.gz").get_fdata()[x, y, z].T.astype(np.float32) / 300
     else:

@@ -1,4 +1,4 @@
-"""A float32 array on disk, built block by block and then memory-mapped: resumable, atomic, bounded in memory.
+"""A float32 array in memory or on disk, built block by block; on disk it is resumable, atomic and memory-mapped.
 
 A finished array is ``signal.npy`` beside ``manifest.json``; while it grows it is ``signal.partial.npy`` beside
 ``progress.json``. The final name appears only when every block is written, so a reader never sees half an array.
@@ -15,24 +15,27 @@ from typing import Any
 import numpy as np
 
 from braindec.contracts import Progress, no_progress
+from braindec.datasets.files import bad_positions
 from braindec.types import DataError
 
+Block = tuple[int, int, Callable[[], np.ndarray]]
 FINAL, PARTIAL, MANIFEST, PROGRESS = "signal.npy", "signal.partial.npy", "manifest.json", "progress.json"
 
 
-def memory_map(
-    folder: Path,
+def assemble(
+    folder: Path | None,
     shape: tuple[int, ...],
-    blocks: Sequence[tuple[int, int, Callable[[], np.ndarray]]],
+    blocks: Sequence[Block],
     source: Mapping[str, Any],
     progress: Progress = no_progress,
     caption: str = "cache",
-) -> np.ndarray:
-    """The array (N, ...) float32, read-only and memory-mapped; built first where the folder lacks it.
+) -> tuple[np.ndarray, np.ndarray]:
+    """The array (N, S, ...) float32, and boolean (S,) of its positions that are dead or not finite in some block.
 
     Parameters
     ----------
-    folder : the array's own folder.
+    folder : the array's own folder, from which it is memory-mapped read-only, built first where it lacks it; None: the
+        array is read into memory.
     shape : shape of the whole.
     blocks : (first row, end row, function that returns those rows); together they cover all N rows, in order.
     source : what the array is made of, JSON-able (file fingerprints, mask hash). A folder that was built, or begun,
@@ -44,30 +47,62 @@ def memory_map(
     DataError
         If the blocks do not tile the rows, a block has another shape, or the disk is too small.
     """
+    bounds = [row for start, end, _ in blocks for row in (start, end)]
+    if not bounds or bounds[0] != 0 or bounds[-1] != shape[0] or bounds[1:-1:2] != bounds[2::2]:
+        raise DataError(f"{caption}: the blocks must tile the {shape[0]} rows, found {bounds}")
+    bad = np.zeros(shape[1], dtype=bool)
+    if folder is None:
+        array = np.empty(shape, dtype=np.float32)
+        for start, end, fill in progress(blocks, caption):
+            array[start:end] = _checked(caption, shape, start, end, fill)
+            bad |= bad_positions(array[start:end])
+        return array, bad
     folder.mkdir(parents=True, exist_ok=True)
     expected = {"source": json.loads(json.dumps(dict(source))), "shape": list(shape), "dtype": "float32"}
-    if _read(folder / MANIFEST) == expected and (folder / FINAL).is_file():
-        return _open(folder / FINAL, shape)
-    bounds = [row for start, end, _ in blocks for row in (start, end)]
-    if bounds[0] != 0 or bounds[-1] != shape[0] or bounds[1:-1:2] != bounds[2::2]:
-        raise DataError(f"{folder}: the cache's blocks must tile its {shape[0]} rows, found {bounds}")
-    done = _begun(folder, expected)
-    if not done:
+    manifest = _read(folder / MANIFEST)
+    if not _is_of(manifest, expected) or not (folder / FINAL).is_file():
+        manifest = _build(folder, shape, blocks, expected, progress, caption)
+    bad[manifest["bad"]] = True
+    return _open(folder / FINAL, shape), bad
+
+
+def _build(
+    folder: Path,
+    shape: tuple[int, ...],
+    blocks: Sequence[Block],
+    expected: Mapping[str, Any],
+    progress: Progress,
+    caption: str,
+) -> dict[str, Any]:
+    state = _read(folder / PROGRESS)
+    if not _is_of(state, expected) or not (folder / PARTIAL).is_file():
         _reserve(folder, shape)
+        state = {**expected, "done": [], "bad": []}
     array = np.lib.format.open_memmap(folder / PARTIAL, mode="r+")
-    for start, end, fill in progress([b for b in blocks if b[0] not in done], caption):
-        rows = fill()
-        if rows.shape != (end - start, *shape[1:]):
-            raise DataError(f"{folder}: block {start}:{end} must be {(end - start, *shape[1:])}, found {rows.shape}")
+    for start, end, fill in progress([b for b in blocks if b[0] not in state["done"]], caption):
+        rows = _checked(caption, shape, start, end, fill)
         array[start:end] = rows
         array.flush()
-        done.append(start)
-        write_json(folder / PROGRESS, {**expected, "done": done})
+        bad = set(state["bad"]) | set(np.flatnonzero(bad_positions(rows)).tolist())
+        state = {**expected, "done": [*state["done"], start], "bad": sorted(bad)}
+        write_json(folder / PROGRESS, state)
     del array
     os.replace(folder / PARTIAL, folder / FINAL)
-    write_json(folder / MANIFEST, expected)
+    manifest = {**expected, "bad": state["bad"]}
+    write_json(folder / MANIFEST, manifest)
     (folder / PROGRESS).unlink(missing_ok=True)
-    return _open(folder / FINAL, shape)
+    return manifest
+
+
+def _checked(caption: str, shape: tuple[int, ...], start: int, end: int, fill: Callable[[], np.ndarray]) -> np.ndarray:
+    rows = fill()
+    if rows.shape != (end - start, *shape[1:]):
+        raise DataError(f"{caption}: block {start}:{end} must be {(end - start, *shape[1:])}, found {rows.shape}")
+    return rows
+
+
+def _is_of(content: Any, expected: Mapping[str, Any]) -> bool:
+    return isinstance(content, dict) and all(content.get(key) == value for key, value in expected.items())
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -82,15 +117,6 @@ def _read(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _begun(folder: Path, expected: Mapping[str, Any]) -> list[int]:
-    """First rows of the blocks that an interrupted build of the same source has written."""
-    state = _read(folder / PROGRESS)
-    if not isinstance(state, dict) or not (folder / PARTIAL).is_file():
-        return []
-    done = state.pop("done", [])
-    return list(done) if state == expected else []
 
 
 def _reserve(folder: Path, shape: tuple[int, ...]) -> None:

@@ -159,8 +159,8 @@ class ImageFiles:
         from PIL import Image
 
         path = need_file(self.paths[row], "a stimulus picture", "restore it from the data set's image archive")
-        with reading(path, "picture"), Image.open(path) as image:
-            image = image.convert("RGB")
+        with reading(path, "picture"), Image.open(path) as file:
+            image = file.convert("RGB")
             if self.size_px is not None and image.size != (self.size_px, self.size_px):
                 image = image.resize((self.size_px, self.size_px), Image.Resampling.BICUBIC)
             return np.asarray(image, dtype=np.uint8)

@@ -86,13 +86,12 @@ def _read_slabs(stored: Any, grid_index: np.ndarray) -> np.ndarray:
 
 def read_nifti(path: Path, grid_index: np.ndarray, grid_shape: Sequence[int], n_trials: int) -> np.ndarray:
     """Betas int16 (N, S) from a NIfTI file, streamed volume by volume; arguments and errors as in `read_hdf5`."""
-    import nibabel
     from nibabel.openers import ImageOpener
 
     need_file(path, "a session's betas", REMEDY)
     with reading(path, "NIfTI"):
         # The proxy knows the offset and scale of the file; the loaded header has them reset.
-        proxy = nibabel.load(path).dataobj
+        proxy = _proxy(path)
         dtype = proxy.dtype
         _check(path, proxy.shape, dtype, (*grid_shape, n_trials))
         if proxy.slope != 1 or proxy.inter != 0:
@@ -100,7 +99,7 @@ def read_nifti(path: Path, grid_index: np.ndarray, grid_shape: Sequence[int], n_
         flat = np.ravel_multi_index(tuple(grid_index.T), tuple(grid_shape), order="F")
         n_bytes = int(np.prod(grid_shape)) * dtype.itemsize
         out = np.empty((n_trials, len(flat)), dtype=np.int16)
-        with ImageOpener(path) as file:
+        with ImageOpener(str(path)) as file:
             file.seek(int(proxy.offset))
             for trial in range(n_trials):
                 raw = file.read(n_bytes)
@@ -112,13 +111,11 @@ def read_nifti(path: Path, grid_index: np.ndarray, grid_shape: Sequence[int], n_
 
 def read_surface(paths: Sequence[Path], masks: Sequence[np.ndarray], n_trials: int) -> np.ndarray:
     """Betas float32 (N, S) in percent signal change from the two hemispheres' ``.mgh`` (vertex, 1, 1, trial)."""
-    import nibabel
-
     parts = []
     for path, mask in zip(paths, masks):
         need_file(path, "a hemisphere's betas", REMEDY)
         with reading(path, "MGH"):
-            proxy = nibabel.load(path).dataobj
+            proxy = _proxy(path)
             if proxy.shape != (mask.size, 1, 1, n_trials):
                 raise DataError(
                     f"{path}: expected {(mask.size, 1, 1, n_trials)} (vertex, 1, 1, trial), found {proxy.shape}; "
@@ -127,6 +124,13 @@ def read_surface(paths: Sequence[Path], masks: Sequence[np.ndarray], n_trials: i
             # The file is memory-mapped with the trial axis slowest: one contiguous read a trial.
             parts.append(np.stack([np.asarray(proxy[:, 0, 0, t], dtype=np.float32)[mask] for t in range(n_trials)]))
     return np.concatenate(parts, axis=1)
+
+
+def _proxy(path: Path) -> Any:
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    return image.dataobj
 
 
 def to_psc(stored: np.ndarray) -> np.ndarray:

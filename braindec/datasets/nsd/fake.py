@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from braindec.datasets.nsd.design import N_PER_SUBJECT, N_SHARED, N_TRIALS, Design
+from braindec.datasets.nsd.design import N_PER_SUBJECT, N_SHARED, Design
 from braindec.datasets.nsd.layout import (
     BETA_SCALE,
     BETAS,

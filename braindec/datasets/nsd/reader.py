@@ -8,7 +8,7 @@ Legend: N trials, S voxels or vertices.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from braindec.contracts import Progress, no_progress
-from braindec.datasets.cache import memory_map
+from braindec.datasets.cache import Block, assemble
 from braindec.datasets.files import BadPositions, bad_positions, check_positions, fingerprint
 from braindec.datasets.nsd import betas as beta_files
 from braindec.datasets.nsd.design import (
@@ -229,38 +229,28 @@ class NSD:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Signal float32 (N, S), and boolean (S,) of positions that are dead in some session."""
         sessions = self._sessions(subject)
-        folder = None if cache_dir is None else self._folder(cache_dir, subject)
-        bad: dict[int, np.ndarray] = {}
-        blocks: list[tuple[int, int, Callable[[], np.ndarray]]] = []
-        for i, session in enumerate(sessions):
-            fill = partial(self._session, subject, session, mask, bad, folder)
-            blocks.append((i * TRIALS_PER_SESSION, (i + 1) * TRIALS_PER_SESSION, fill))
-        if folder is None:
-            signal = np.empty((n_trials, mask.size), dtype=np.float32)
-            for start, end, fill in progress(blocks, f"nsd {subject}"):
-                signal[start:end] = fill()
-            return signal, np.logical_or.reduce(list(bad.values()))
+        n = TRIALS_PER_SESSION
+        blocks: list[Block] = [
+            (i * n, (i + 1) * n, partial(self._session, subject, session, mask)) for i, session in enumerate(sessions)
+        ]
+        if cache_dir is None:
+            return assemble(None, (n_trials, mask.size), blocks, {}, progress, f"nsd {subject}")
         files = [path for session in sessions for path in self._files(subject, session)]
         mask_hash = hashlib.sha256(b"".join(np.packbits(part).tobytes() for part in mask.parts)).hexdigest()[:12]
         source = {"betas": fingerprint(files), "mask": mask_hash}
-        signal = memory_map(folder, (n_trials, mask.size), blocks, source, progress, f"nsd {subject}")
-        return signal, np.logical_or.reduce([np.load(_bad_file(folder, session)) for session in sessions])
+        folder = self._folder(cache_dir, subject)
+        return assemble(folder, (n_trials, mask.size), blocks, source, progress, f"nsd {subject}")
 
-    def _session(
-        self, subject: str, session: int, mask: Mask, bad: dict[int, np.ndarray], folder: Path | None
-    ) -> np.ndarray:
-        """One session's signal float32 (750, S); notes its dead positions in ``bad``, or beside the cache."""
+    def _session(self, subject: str, session: int, mask: Mask) -> np.ndarray:
+        """One session's signal float32 (750, S)."""
         files = self._files(subject, session)
         if self.storage == "fsaverage":
             stored = beta_files.read_surface(files, mask.parts, TRIALS_PER_SESSION)
         else:
             read = beta_files.read_hdf5 if self.storage == "hdf5" else beta_files.read_nifti
             stored = read(files[0], mask.grid_index, mask.parts[0].shape, TRIALS_PER_SESSION)
-        dead = bad_positions(stored)
-        check_positions(dead, str(files[0]), "positions", None, self.bad_positions)
-        bad[session] = dead
-        if folder is not None:
-            np.save(_bad_file(folder, session), dead)
+        # Checked here too, so that a broken session stops a long preparation at once and is named.
+        check_positions(bad_positions(stored), str(files[0]), "positions", None, self.bad_positions)
         return beta_files.to_psc(stored)
 
 
@@ -279,7 +269,3 @@ def mask_space(mask: Mask) -> Space:
         grid_shape=(shape[0], shape[1], shape[2]),
         affine=affine,
     )
-
-
-def _bad_file(folder: Path, session: int) -> Path:
-    return folder / f"dead_session{session:02d}.npy"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ def _read(paths: tuple[Path, ...]) -> tuple[tuple[np.ndarray, ...], np.ndarray |
     for path in paths:
         need_file(path, "a mask or map", REMEDY)
         with reading(path, "NIfTI or MGH"):
-            image = nibabel.load(path)
+            image: Any = nibabel.load(path)
             values = np.asarray(image.dataobj)
         parts.append(values.reshape(-1) if len(paths) == 2 else values)
         affine = np.asarray(image.affine, dtype=np.float64) if len(paths) == 1 else None

@@ -81,9 +81,7 @@ class Hdf5Images:
         stored = file[self.key]
         total = stored.shape[0] if stored.ndim == 4 else 0
         if stored.ndim != 4 or stored.shape[3] != 3 or stored.dtype != np.uint8:
-            raise DataError(
-                f"{self.path}: expected uint8 pictures (n, H, W, 3), found {stored.dtype} {stored.shape}"
-            )
+            raise DataError(f"{self.path}: expected uint8 pictures (n, H, W, 3), found {stored.dtype} {stored.shape}")
         if self.n_expected is not None and total != self.n_expected:
             raise DataError(f"{self.path}: expected {self.n_expected} pictures, found {total}")
         if self.numbers is not None and self.numbers.max(initial=0) >= total:

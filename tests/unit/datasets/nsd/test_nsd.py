@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from braindec.datasets.nsd import layout
 from braindec.datasets.nsd.betas import read_hdf5, read_nifti
 from braindec.datasets.nsd.design import N_TRIALS, Design, released_sessions, trial_table
@@ -58,7 +59,9 @@ def test_positions_come_from_the_affine(original: Path) -> None:
 def test_surface_betas_join_the_hemispheres(original: Path) -> None:
     trials = NSD(str(original), storage="fsaverage", sessions=2).trials("subj01")
     files = layout.surface_files(original, "subj01", layout.BETAS, 2)
-    masks = [nibabel.load(f).get_fdata().ravel() > 0 for f in layout.roi_files(original, "subj01", "nsdgeneral", "fsaverage")]
+    masks = [
+        nibabel.load(f).get_fdata().ravel() > 0 for f in layout.roi_files(original, "subj01", "nsdgeneral", "fsaverage")
+    ]
     expected = np.concatenate([nibabel.load(f).get_fdata()[m, 0, 0] for f, m in zip(files, masks)]).T
     np.testing.assert_allclose(trials.signal[750:, :, 0], expected, rtol=1e-6)
     assert trials.space.kind == "vertices"
@@ -98,7 +101,9 @@ def test_both_split_generations_have_the_published_counts(
     counts = table.groupby("split")["stimulus_id"].agg(["nunique", "size"])
     assert tuple(counts.loc["train"]) == train
     assert tuple(counts.loc["test"]) == test
-    assert not set(table["stimulus_id"][table["split"] == "train"]) & set(table["stimulus_id"][table["split"] == "test"])
+    assert not set(table["stimulus_id"][table["split"] == "train"]) & set(
+        table["stimulus_id"][table["split"] == "test"]
+    )
 
 
 def test_withheld_sessions_are_each_subjects_last_three() -> None:
@@ -276,8 +281,16 @@ def test_nan_vertices_are_refused(damaged: Path) -> None:
         NSD(str(damaged), storage="fsaverage", sessions=1).trials("subj01")
 
 
-@pytest.mark.parametrize(("change", "message"), [({"sessions": [2, 1]}, "increasing"), ({"sessions": 41}, "within 1..40"),
-    ({"subject_names": ["S1"]}, "unknown subject"), ({"generation": "nsd38"}, "nsd38"), ({"storage": "mat"}, "storage")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sessions": [2, 1]}, "increasing"),
+        ({"sessions": 41}, "within 1..40"),
+        ({"subject_names": ["S1"]}, "unknown subject"),
+        ({"generation": "nsd38"}, "nsd38"),
+        ({"storage": "mat"}, "storage"),
+    ],
+)
 def test_wrong_options_are_refused(original: Path, change: dict[str, object], message: str) -> None:
     dataset = NSD(str(original), **change)  # type: ignore[arg-type]
     with pytest.raises(DataError, match=message):
