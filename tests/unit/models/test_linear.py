@@ -181,6 +181,39 @@ def test_choices_do_not_depend_on_other_than_training_rows(context):
     assert again["s1"]["image"] == report["s1"]["image"]
 
 
+def test_wide_targets_keep_their_own_alphas_and_digits_far_from_zero(context):
+    """Wide targets are kept beside maps from features to stimuli, one map an alpha."""
+    trials, target = make_trials(repeats=1, n_stimuli=20), make_targets(n_stimuli=20, shape=(2, 300))
+    values = target.values + np.float32(1e4)
+    values[:, 1] = np.random.default_rng(0).normal(size=(20, 300)) + 1e4
+    target = replace(target, values=values)
+    decoder = RidgeDecoder([0.1, 1e4], alpha_per="token")
+    report = decoder.fit(TrainingData({"s1": trials}, {}, {"t": target}), context)
+    assert report["s1"]["t"]["alpha"] == [0.1, 1e4]
+    assert len(decoder.maps_["s1"]["t"].maps_QPU) == 2
+    found = decoder.predict(trials, "cpu")["t"]
+    truth = target.of(trials.table["stimulus_id"].tolist()).astype(float)
+    for token, alpha in enumerate((0.1, 1e4)):
+        x = trials.signal.reshape(20, -1).astype(float)
+        expected = Ridge(alpha).fit(x, truth[:, token]).predict(x)
+        # float32 numbers near 1e4 are 1e-3 apart.
+        np.testing.assert_allclose(found[:, token], expected, rtol=0, atol=5e-3)
+
+
+def test_stacked_predictions_are_the_weighted_sum_of_the_rois(context):
+    data, test = make_data(noise=1.0), make_trials(seed=9)
+    stacked = StackedRidgeDecoder(["front", "back"], [10.0])
+    weights = stacked.fit(data, context)["s1"]["text"]["weights"]
+    parts = 0.0
+    means = data.targets["text"].of(data.train["s1"].table["stimulus_id"].tolist()).mean(0)
+    for roi, weight in weights.items():
+        single = RidgeDecoder([10.0], rois={"text": [roi], "image": [roi]})
+        single.fit(data, context)
+        parts = parts + weight * (single.predict(test, "cpu")["text"] - means)
+    assert min(weights.values()) < 0.9
+    np.testing.assert_allclose(stacked.predict(test, "cpu")["text"], parts + means, atol=1e-4)
+
+
 def test_subjects_are_fitted_independently(context):
     one, two = make_data(), make_data(subject="s2", seed=7)
     joint = RidgeDecoder([1.0])
