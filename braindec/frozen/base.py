@@ -87,7 +87,7 @@ class FrozenNetwork(ABC):
         self.device = device
         self.dtype = dtype or self.dtype
         if self._module is not None:
-            self._module.to(self.device, self.torch_dtype)
+            nn.Module.to(self._module, self.device, self.torch_dtype)
         return self
 
     def describe(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class FrozenNetwork(ABC):
         filled = 0
         for part in self.encode_batches(stimuli, progress):
             if whole is None:
-                whole = np.empty((len(self._source(stimuli)), *part.shape[1:]), np.float32)
+                whole = np.empty((self._count(self._source(stimuli)), *part.shape[1:]), np.float32)
             whole[filled : filled + len(part)] = part
             filled += len(part)
         if whole is None:
@@ -133,9 +133,10 @@ class FrozenNetwork(ABC):
         A batch is handed out while the device works on the next one.
         """
         source = self._source(stimuli)
+        n = self._count(source)
         before: tuple[np.ndarray, Arriving] | None = None
-        for start in progress(range(0, len(source), self.batch_size), f"{type(self).__name__} ({self.modality})"):
-            rows = np.arange(start, min(start + self.batch_size, len(source)))
+        for start in progress(range(0, n, self.batch_size), f"{type(self).__name__} ({self.modality})"):
+            rows = np.arange(start, min(start + self.batch_size, n))
             with torch.inference_mode():
                 arriving = to_host(self._encode_rows(source, rows))
             if before is not None:
@@ -157,6 +158,10 @@ class FrozenNetwork(ABC):
         if self.modality == "image":
             return self.encode_batch(np.asarray(source[rows]))
         return self.encode_batch([source[row] for row in rows])
+
+    def _count(self, source: Any) -> int:
+        # Lazy images need not have a length (see `ImageArray`).
+        return int(source.shape[0]) if self.modality == "image" else len(source)
 
     def _source(self, stimuli: Stimuli | np.ndarray | Sequence[Any]) -> Any:
         if not isinstance(stimuli, Stimuli):

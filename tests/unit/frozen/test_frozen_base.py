@@ -55,9 +55,6 @@ class Lazy:
         self.pictures = pictures
         self.asked: list[int] = []
 
-    def __len__(self) -> int:
-        return 5
-
     def __getitem__(self, rows: Any) -> np.ndarray:
         self.asked.append(len(rows))
         return self.pictures[rows]
