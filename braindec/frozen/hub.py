@@ -24,7 +24,9 @@ def load_transformers(
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
 ) -> tuple[Any, LoadReport]:
-    """A transformers model from a folder of ``save_pretrained`` or a hub snapshot, in float32; code beside the weights is never run.
+    """A transformers model from a folder of ``save_pretrained`` or a hub snapshot, in float32.
+
+    Code that lies beside the weights is never run.
 
     Raises
     ------
