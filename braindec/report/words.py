@@ -11,7 +11,7 @@ from typing import Any, Literal
 Status = Literal["above", "overlap", "below", "unknown"]
 
 VERDICT_RULE = (
-    "A metric counts as above a control when the evaluation's paired test says so or, where no test is recorded, "
+    "A control counts as beaten when the evaluation's paired test says so or, where no test is recorded, "
     "when the two 95% intervals do not overlap."
 )
 STATUS_WORDS: dict[Status, str] = {
@@ -163,7 +163,7 @@ def verdicts(scores: Mapping[str, Any]) -> tuple[Verdict, ...]:
         overall: Status = "unknown"
         for status in ("below", "overlap", "above"):
             if status in known:
-                overall = status  # type: ignore[assignment]
+                overall = status
                 break
         written = tuple(scores.get("verdicts", {}).get(name, ()))
         unbeaten = tuple(control for control, status in statuses.items() if status in ("overlap", "below"))
@@ -183,7 +183,9 @@ def headline(found: Sequence[Verdict]) -> str:
         scope = "the one metric" if total == 1 else f"all {total} {metrics}"
         return f"Decoding beats every control on {scope}."
     if not above:
-        return "Decoding does not beat every control." if total == 1 else "On no metric does decoding beat every control."
+        return (
+            "Decoding does not beat every control." if total == 1 else "On no metric does decoding beat every control."
+        )
     return f"Decoding beats every control on {len(above)} of {total} metrics."
 
 
