@@ -35,6 +35,7 @@ from braindec.report.words import (
     label,
     number,
     unbeaten_sentence,
+    uses_truth,
     verdicts,
 )
 from braindec.types import DataError
@@ -89,7 +90,7 @@ def metric_rows(content: ReportContent) -> list[dict[str, Any]]:
         for control in content.control_names:
             other = controls[control].get(name)
             value = None if other is None else finite(other.get("value"))
-            status = compare_with_control(entry, other)
+            status = "unknown" if uses_truth(control) else compare_with_control(entry, other)
             cells.append(
                 Cell(number(value), value, interval((other or {}).get("ci95")), "" if other is None else status)
             )
@@ -116,7 +117,7 @@ def _forests(content: ReportContent) -> list[dict[str, Any]]:
         rows = [Row("decoded", finite(entry["value"]), finite_interval(entry.get("ci95")), "own")]
         for control in content.control_names:
             if other := controls[control].get(name):
-                status = compare_with_control(entry, other)
+                status = "unknown" if uses_truth(control) else compare_with_control(entry, other)
                 rows.append(Row(label(control), finite(other.get("value")), finite_interval(other.get("ci95")), status))
         svg = forest(label(name), rows, finite(entry.get("chance")), finite(entry.get("ceiling")))
         panels.append({"title": label(name), "direction": entry["direction"], "svg": svg})

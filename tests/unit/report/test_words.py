@@ -62,6 +62,19 @@ def test_one_unbeaten_control_decides_the_status_and_is_named():
     assert "It does not beat “nearest training”." in found.sentences
 
 
+def test_oracles_are_references_that_need_not_be_beaten():
+    won = verdicts(scores({"noise": {"a": entry(0.1)}, "oracle_class_mean": {"a": entry(0.9)}}, a=entry(0.8)))[0]
+    assert (won.status, won.unbeaten) == ("above", ())
+    only = verdicts(scores({"oracle_class_mean": {"a": entry(0.1)}}, a=entry(0.8)))[0]
+    assert only.status == "unknown"
+
+
+def test_many_beaten_controls_are_counted_and_unbeaten_ones_named():
+    controls = {f"c{i}": {"a": entry(0.1)} for i in range(5)} | {"strong": {"a": entry(0.9)}}
+    found = verdicts(scores(controls, a=entry(0.8)))[0]
+    assert found.sentences[1:] == ("It beats 5 of 6 controls.", "It does not beat “strong”.")
+
+
 def test_sentences_of_the_evaluation_are_kept():
     given = scores({"noise": {"a": entry(0.1)}}, a=entry(0.8)) | {"verdicts": {"a": ["As written."]}}
     assert verdicts(given)[0].sentences == ("As written.",)
