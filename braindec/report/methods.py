@@ -122,7 +122,9 @@ def methods(
         sentences.append(f"Test repetitions averaged: {_inline(averaged)}.")
     sentences.append(f"{n_items} test items were scored; intervals are 95% bootstrap intervals.")
     if controls:
-        sentences.append(f"The same scores were computed for {len(controls)} controls: {', '.join(map(label, controls))}.")
+        sentences.append(
+            f"The same scores were computed for {len(controls)} controls: {', '.join(map(label, controls))}."
+        )
     return tuple(capital(s) for s in sentences)
 
 

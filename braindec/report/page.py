@@ -35,6 +35,7 @@ from braindec.report.words import (
     label,
     number,
     unbeaten_sentence,
+    uses_truth,
     verdicts,
 )
 from braindec.types import DataError
@@ -89,8 +90,10 @@ def metric_rows(content: ReportContent) -> list[dict[str, Any]]:
         for control in content.control_names:
             other = controls[control].get(name)
             value = None if other is None else finite(other.get("value"))
-            status = compare_with_control(entry, other)
-            cells.append(Cell(number(value), value, interval((other or {}).get("ci95")), "" if other is None else status))
+            status = "unknown" if uses_truth(control) else compare_with_control(entry, other)
+            cells.append(
+                Cell(number(value), value, interval((other or {}).get("ci95")), "" if other is None else status)
+            )
         rows.append(
             {
                 "name": label(name),
@@ -114,7 +117,7 @@ def _forests(content: ReportContent) -> list[dict[str, Any]]:
         rows = [Row("decoded", finite(entry["value"]), finite_interval(entry.get("ci95")), "own")]
         for control in content.control_names:
             if other := controls[control].get(name):
-                status = compare_with_control(entry, other)
+                status = "unknown" if uses_truth(control) else compare_with_control(entry, other)
                 rows.append(Row(label(control), finite(other.get("value")), finite_interval(other.get("ci95")), status))
         svg = forest(label(name), rows, finite(entry.get("chance")), finite(entry.get("ceiling")))
         panels.append({"title": label(name), "direction": entry["direction"], "svg": svg})
@@ -151,9 +154,7 @@ def _subjects(content: ReportContent) -> dict[str, Any] | None:
             value = finite(own.get("value"))
             cells.append(Cell(number(value), value, interval(own.get("ci95"))))
         rows.append({"name": subject, "cells": cells})
-    everyone = [
-        Cell(number(finite(e["value"])), finite(e["value"]), interval(e.get("ci95"))) for e in metrics.values()
-    ]
+    everyone = [Cell(number(finite(e["value"])), finite(e["value"]), interval(e.get("ci95"))) for e in metrics.values()]
     return {"metrics": [label(m) for m in metrics], "rows": rows, "all": everyone}
 
 
@@ -173,7 +174,8 @@ def training_panels(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
     quantities = [c for c in numeric if c not in ("epoch", "step", *groups)]
     if axis is None or not quantities:
         raise DataError(
-            f"Report training_curves: expected a column 'epoch' or 'step' and numeric curves, found {list(frame.columns)}"
+            "Report training_curves: expected a column 'epoch' or 'step' and numeric curves, "
+            f"found {list(frame.columns)}"
         )
     panels = []
     for quantity in quantities:
@@ -185,9 +187,7 @@ def training_panels(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
                 lines[" · ".join(map(str, key))] = (rows[axis].to_numpy(float), rows[quantity].to_numpy(float))
         if lines:
             legend = list(lines) if groups else []
-            panels.append(
-                {"title": label(quantity), "svg": curves(label(quantity), axis, lines), "legend": legend}
-            )
+            panels.append({"title": label(quantity), "svg": curves(label(quantity), axis, lines), "legend": legend})
     return panels
 
 
@@ -276,9 +276,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "subject_table": _subjects(content),
         "training": training_panels(content.training_curves),
         "fit_rows": flatten(content.fit_report),
-        "methods": methods(
-            content.manifest, content.config_yaml, subjects, len(items), list(content.control_names)
-        ),
+        "methods": methods(content.manifest, content.config_yaml, subjects, len(items), list(content.control_names)),
         "provenance": provenance(content.manifest),
         "config_yaml": content.config_yaml,
     }

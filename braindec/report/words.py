@@ -11,8 +11,9 @@ from typing import Any, Literal
 Status = Literal["above", "overlap", "below", "unknown"]
 
 VERDICT_RULE = (
-    "A metric counts as above a control when the evaluation's paired test says so or, where no test is recorded, "
-    "when the two 95% intervals do not overlap."
+    "A control counts as beaten when the evaluation's paired test says so or, where no test is recorded, "
+    "when the two 95% intervals do not overlap. Oracle controls use the ground truth: they are shown for reference, "
+    "and no verdict depends on them."
 )
 STATUS_WORDS: dict[Status, str] = {
     "above": "beaten",
@@ -44,6 +45,8 @@ SPELLINGS = {
     "top5": "top-5",
     "top10": "top-10",
 }
+MOST_NAMED = 3
+"""Beaten controls are counted rather than named when there are more; those that are not beaten are always named."""
 FLAG_WORDS = {
     "transductive": "Transductive: the score used the test set as a whole (for example matching or re-standardising "
     "over it), which a decoder working one trial at a time could not do.",
@@ -95,6 +98,11 @@ def finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
+def uses_truth(control: str) -> bool:
+    """Whether a control is an oracle: an upper reference that a decoder need not beat."""
+    return control.startswith("oracle")
+
+
 def compare_with_control(entry: Mapping[str, Any], control: Mapping[str, Any] | None) -> Status:
     """Whether a metric's entry stands above a control's: by ``control['beaten']``, else by their intervals."""
     value, other = finite(entry.get("value")), finite((control or {}).get("value"))
@@ -139,8 +147,11 @@ def _sentences(name: str, entry: Mapping[str, Any], statuses: Mapping[str, Statu
     unclear = [c for c, status in statuses.items() if status == "overlap"]
     below = [c for c, status in statuses.items() if status == "below"]
     if above:
-        everything = "every control" if len(above) == len(statuses) and len(above) > 1 else _join(above)
-        sentences.append(f"It beats {everything}.")
+        if len(above) == len(statuses) > 1:
+            beaten = "every control"
+        else:
+            beaten = f"{len(above)} of {len(statuses)} controls" if len(above) > MOST_NAMED else _join(above)
+        sentences.append(f"It beats {beaten}.")
     if unclear:
         sentences.append(f"It does not clearly beat {_join(unclear)}.")
     if below:
@@ -157,13 +168,13 @@ def verdicts(scores: Mapping[str, Any]) -> tuple[Verdict, ...]:
         statuses = {
             control: compare_with_control(entry, values[name])
             for control, values in scores.get("controls", {}).items()
-            if name in values
+            if name in values and not uses_truth(control)
         }
         known = [status for status in statuses.values() if status != "unknown"]
         overall: Status = "unknown"
         for status in ("below", "overlap", "above"):
             if status in known:
-                overall = status  # type: ignore[assignment]
+                overall = status
                 break
         written = tuple(scores.get("verdicts", {}).get(name, ()))
         unbeaten = tuple(control for control, status in statuses.items() if status in ("overlap", "below"))
@@ -183,7 +194,9 @@ def headline(found: Sequence[Verdict]) -> str:
         scope = "the one metric" if total == 1 else f"all {total} {metrics}"
         return f"Decoding beats every control on {scope}."
     if not above:
-        return "Decoding does not beat every control." if total == 1 else "On no metric does decoding beat every control."
+        return (
+            "Decoding does not beat every control." if total == 1 else "On no metric does decoding beat every control."
+        )
     return f"Decoding beats every control on {len(above)} of {total} metrics."
 
 

@@ -102,7 +102,7 @@
   function picture(index, alt, box) {
     if (index === null || index === undefined) return el("span", { className: "none" }, "no picture");
     const [src, width, height] = data.images[index];
-    const image = el("img", { src, alt, decoding: "async", loading: "lazy" });
+    const image = el("img", { src, alt, decoding: "async" });
     const factor = factorOf(index, box);
     if (factor) {
       Object.assign(image, { className: "tiny", width: width * factor, height: height * factor });
