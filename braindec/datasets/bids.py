@@ -97,7 +97,7 @@ class _BIDS:
         return found
 
     def _events(self, path: Path) -> pd.DataFrame:
-        """Events that name a stimulus: ``onset`` in s, ``stimulus_id``, ``concept``, ``session``, ``run``, ``split``."""
+        """Events that name a stimulus: onset in s, stimulus_id, concept, session, run, split."""
         wanted = ["onset", self.stimulus, *([self.concept] if self.concept else [])]
         table = read_table(path, wanted, "the events", REMEDY)
         table = table[table[self.stimulus].notna() & (table[self.stimulus].astype(str) != "n/a")].reset_index(drop=True)
