@@ -164,7 +164,8 @@ def from_images(
                 f"from_images: run {run} has volumes {volumes.shape} for a mask {kept.shape}, and its events lack "
                 f"{missing}"
             )
-        bold_vs = np.asarray(volumes.dataobj)[kept].T.astype(np.float64)
+        with reading(Path(volumes.get_filename() or f"run {run}"), "NIfTI"):
+            bold_vs = np.asarray(volumes.dataobj)[kept].T.astype(np.float64)
         dead = ~np.isfinite(bold_vs).all(axis=0) | (np.ptp(bold_vs, axis=0) == 0) | (bold_vs.mean(axis=0) == 0)
         if dead.any():
             raise DataError(f"from_images: {int(dead.sum())} voxels of the mask are dead or not finite in run {run}")
