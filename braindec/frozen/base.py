@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -63,18 +63,24 @@ class FrozenNetwork(ABC):
 
     @property
     def module(self) -> Any:
-        """The network, loaded on first use, on its device, in its dtype, in evaluation mode."""
+        """The network, on its device, in its dtype, in evaluation mode; loaded on first use."""
         if self._module is None:
             module, self.report_ = self.load(resolve(self.weights))
-            self._module = module.eval().requires_grad_(False).to(self.device, self.torch_dtype)
+            self.adopt(module.requires_grad_(False))
         return self._module
+
+    def adopt(self, module: nn.Module) -> Self:
+        """Use a network that is in memory already, in place of weights from disk; returns itself."""
+        # The plain method: diffusers' own warns of a dtype that is meant.
+        self._module = nn.Module.to(module.eval(), self.device, self.torch_dtype)
+        return self
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """The dtype as PyTorch's."""
         return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[self.dtype]
 
-    def to(self, device: str, dtype: Dtype | None = None) -> FrozenNetwork:
+    def to(self, device: str, dtype: Dtype | None = None) -> Self:
         """Move to a device (and another dtype); returns itself."""
         self.device = device
         self.dtype = dtype or self.dtype
