@@ -77,9 +77,7 @@ def stored_content(run: RunFolder, title: str, stimuli: Stimuli | None) -> Repor
         title=title,
         scores=read_json(run.path / "scores.json"),
         items=items,
-        truth_images={}
-        if shown.images is None
-        else dict(zip(shown.ids, map(_thumbnail, shown.images[:]), strict=True)),
+        truth_images=truth_images,
         decoded_images=decoded.images,
         truth_captions={} if shown.captions is None else dict(zip(shown.ids, shown.captions, strict=True)),
         decoded_captions=decoded.captions,

@@ -198,7 +198,7 @@ def write_comparison(path: Path, runs: list[ReportContent], paired: pd.DataFrame
     if dropped:
         notes.insert(
             0,
-            f"{len(material.items)} items are in every run, {dropped} are not: differences and gallery show the former, "
+            f"{len(material.items)} items are in every run, {dropped} are not: differences and gallery show these, "
             "each run's own scores all of its items.",
         )
     score_rows, forests = [], []
