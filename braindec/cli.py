@@ -82,8 +82,11 @@ def _run_hydra(command: str) -> None:
     import hydra
     from omegaconf import DictConfig
 
+    from braindec.compose import settable
     from braindec.config import configs_folder
     from braindec.console import guarded, set_up_logging
+
+    sys.argv[1:] = settable(sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=command)
     def job(config: DictConfig) -> None:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from braindec.artifacts import RunFolder, atomic_write, read_json, write_json, write_table
 from braindec.compose import build, checked, load_config, parts_of
 from braindec.console import progress
-from braindec.contracts import Metric
+from braindec.contracts import Dataset, Metric
 from braindec.experiment import ControlName
+from braindec.types import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +61,9 @@ def evaluate(config: DictConfig) -> RunFolder:
     manifest = run.manifest()
     metrics = build(config.metrics or original.metrics)
     controls = list(original.controls if config.controls is None else config.controls)
-    stimuli = build(original.dataset).stimuli()
+    dataset = build(original.dataset)
+    stimuli = dataset.stimuli()
+    check_run(run, original, dataset, stimuli)
     galleries = {subject: stimuli.select(test_ids(run, subject)) for subject in manifest["subjects"]}
     folds = [load_evaluation_fold(run, original, name, stimuli) for name in run.folds()]
     decoded = [(fold, evidence) for fold in folds for evidence in build_evidence(run, "decoded", fold, galleries)]
@@ -77,6 +80,34 @@ def evaluate(config: DictConfig) -> RunFolder:
     write_results(run, scores, items)
     write_pages(run, scores, items, [evidence for _, evidence in decoded], manifest)
     return run
+
+
+def check_run(run: RunFolder, original: DictConfig, dataset: Dataset, stimuli: Stimuli) -> None:
+    """The leak check once more, now with what every statistic saw when it was fitted.
+
+    Raises
+    ------
+    DataError
+        When the data or its partition changed since training, or something leaks that nobody allowed.
+    """
+    from braindec.signals.leak import check_folds, raise_on_leaks
+    from braindec.signals.split import split_hash
+    from braindec.training.folds import read_fits
+
+    manifest = run.manifest()
+    if dataset.version() != manifest["data_version"]:
+        raise DataError(
+            f"{run.path}: trained on version {manifest['data_version']} of {dataset.name}, found {dataset.version()}; "
+            "train again, or put the data back"
+        )
+    split = build(original.split)
+    trials = {subject: dataset.trials(subject) for subject in manifest["subjects"]}
+    folds = {subject: split(own.table) for subject, own in trials.items()}
+    for subject, own in folds.items():
+        if split_hash(own, trials[subject].table) != manifest["split_hash"][subject]:
+            raise DataError(f"{run.path}: subject {subject!r} is split differently now than in training; train again")
+    fits = [fit for name in run.folds() for fit in read_fits(run, name)]
+    raise_on_leaks(check_folds(folds, trials, stimuli, original.leak_unit, fits), original.allow_leak)
 
 
 PROVENANCE = (
