@@ -269,6 +269,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "unbeaten": unbeaten_sentence(found),
         "verdicts": [(v, content.scores["metrics"][v.metric]) for v in found],
         "banners": banners(content.scores, content.manifest, content.warnings),
+        "has_oracle": any(uses_truth(name) for name in content.control_names),
         "controls": [label(name) for name in content.control_names],
         "rows": metric_rows(content),
         "forests": _forests(content),

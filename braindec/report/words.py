@@ -237,7 +237,6 @@ def banners(scores: Mapping[str, Any], manifest: Mapping[str, Any], warnings: Se
     for name, entry in scores["metrics"].items():
         if entry.get("n_undefined"):
             predictions = "prediction" if entry["n_undefined"] == 1 else "predictions"
-            sentences.append(
-                f"{capital(label(name))} is undefined for {entry['n_undefined']} {predictions}, which its mean leaves out."
-            )
+            undefined = f"{capital(label(name))} is undefined for {entry['n_undefined']} {predictions}"
+            sentences.append(f"{undefined}, which its mean leaves out.")
     return tuple(dict.fromkeys(sentences))
