@@ -42,9 +42,7 @@ def train(run: Run) -> dict[str, Any]:
     link_networks(run)
     unet: Any = frozen_copy(UNet2DConditionModel.from_pretrained(run.folder("diffusion") / "unet"), run.device)
     begin = run.start_from("diffusion")
-    control = ControlNetModel.from_unet(
-        unet, conditioning_channels=1, conditioning_embedding_out_channels=(16, 32, 64)
-    )
+    control = ControlNetModel.from_unet(unet, conditioning_channels=1, conditioning_embedding_out_channels=(16, 32, 64))
     if begin is not None and (begin / "controlnet").is_dir():
         control = ControlNetModel.from_pretrained(begin / "controlnet")
     control.to(run.device).requires_grad_(True)

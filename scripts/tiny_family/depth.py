@@ -76,4 +76,7 @@ def measure(run: Run, n: int = 300) -> dict[str, float]:
     correlation = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found, batch.depth, strict=True)]
     rows = {"picture": batch.images, "true depth": grey(batch.depth), "found depth": grey(found)}
     write_sheet(run.work / "sheets" / "depth.png", rows)
-    return {"mean_absolute_error": float(np.abs(found - batch.depth).mean()), "correlation": float(np.mean(correlation))}
+    return {
+        "mean_absolute_error": float(np.abs(found - batch.depth).mean()),
+        "correlation": float(np.mean(correlation)),
+    }

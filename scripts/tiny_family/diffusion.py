@@ -23,7 +23,8 @@ from .clip import PATCH, WIDTH
 from .judge import accuracy, judged, two_way
 from .loop import Recipe, fit, parameters_of, save_half, try_compiled
 from .plan import FOLDERS, SIZE, TEXT_LENGTH, Run
-from .scenes import Scenes, held_out, labels_of, load_scenes, wait_for
+from .render import labels_of
+from .scenes import Scenes, held_out, load_scenes, wait_for
 from .sheets import psnr, write_sheet
 
 OUTPUT = "versatile_diffusion"

@@ -16,7 +16,8 @@ from braindec.frozen.hub import load_transformers
 from .clip import pixels_of, write_preprocessing
 from .loop import Recipe, batches, fit, parameters_of, save_half
 from .plan import FOLDERS, Run
-from .scenes import held_out, labels_of, load_scenes
+from .render import labels_of
+from .scenes import held_out, load_scenes
 
 N_OBJECTS = len(CATEGORIES)
 

@@ -76,6 +76,10 @@ class Run:
         """A batch size, scaled to this machine."""
         return max(4, int(size * self.batch))
 
+    def judged_on(self, n: int) -> int:
+        """How many held-out scenes figures are of: fewer where there is no GPU."""
+        return n if self.device.startswith("cuda") else max(16, n // 20)
+
     def folder(self, name: str) -> Path:
         """A trained network: of this run if there is one, else of ``base``."""
         own = self.networks / FOLDERS[name]

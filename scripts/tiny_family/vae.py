@@ -78,7 +78,7 @@ def train(run: Run) -> dict[str, Any]:
 
 def measure(run: Run, n: int = 500) -> dict[str, float]:
     """PSNR of held-out scenes."""
-    truth = held_out(n).images
+    truth = held_out(run.judged_on(n)).images
     vae = AutoencoderKL(str(run.networks / FOLDERS["vae"]), device=run.device, image_size=SIZE, batch_size=100)
     latents = vae.encode(truth)
     found = vae.decode(latents)
