@@ -6,6 +6,7 @@ Legend: G gallery entries, N predictions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -77,7 +78,9 @@ class Retrieval:
         found: list[Scores] = []
         for target in targets:
             memo = self._memos.setdefault(target, Memo())
-            similarity_NG = memo.rows(evidence, lambda e, t=target: decoded_similarity(e, t, None, self.similarity))
+            similarity_NG = memo.rows(
+                evidence, partial(decoded_similarity, name=target, size=None, kind=self.similarity)
+            )
             if similarity_NG is None:
                 continue
             for way in self.ways:
