@@ -64,7 +64,10 @@ def evaluate(config: DictConfig) -> RunFolder:
     dataset = build(original.dataset)
     stimuli = dataset.stimuli()
     check_run(run, original, dataset, stimuli)
-    galleries = {subject: stimuli.select(test_ids(run, subject)) for subject in manifest["subjects"]}
+    ids = {subject: test_ids(run, subject) for subject in manifest["subjects"]}
+    # Subjects that saw the same stimuli share one gallery: what a metric computes of it is computed once.
+    shared = {chosen: stimuli.select(chosen) for chosen in set(ids.values())}
+    galleries = {subject: shared[chosen] for subject, chosen in ids.items()}
     folds = [load_evaluation_fold(run, original, name, stimuli) for name in run.folds()]
     decoded = [(fold, evidence) for fold in folds for evidence in build_evidence(run, "decoded", fold, galleries)]
     scored = score(metrics, [evidence for _, evidence in decoded])

@@ -13,7 +13,7 @@ from braindec.compose import compose
 SMALL = [
     "experiment=demo",
     "dataset.n_train=60",
-    "dataset.n_test=10",
+    "dataset.n_test=12",
     "dataset.n_voxels=300",
     "dataset.repetitions_train=1",
     "dataset.repetitions_test=2",

@@ -40,7 +40,7 @@ def test_the_run_folder_holds_what_the_documentation_says(small_run: RunFolder) 
     for name in ("config.yaml", "manifest.json", "scores.json", "scores.csv", "scores_items.csv", "report.html"):
         assert (folder / name).stat().st_size > 0
     table = pd.read_csv(folder / "reconstructions" / "table.csv")
-    assert len(table) == 20
+    assert len(table) == 24
     assert table["item_id"].is_unique
     for name in table["image"]:
         assert read_image(folder / "reconstructions" / name).shape == (16, 16, 3)
@@ -110,7 +110,7 @@ def test_a_killed_reconstruction_keeps_its_finished_chunks(small_run: RunFolder,
     calls.clear()
     monkeypatch.setattr(chain, "run_chain", lambda *a, **k: calls.append(1) or real(*a, **k))
     reconstruct.reconstruct(compose("reconstruct", [*overrides, "controls=false"]))
-    assert len(calls) == 3, "two of five chunks were finished before"
+    assert len(calls) == 4, "two of six chunks were finished before"
     pictures = {name: data for name, data in whole.items() if name.endswith(".png") and "controls" not in name}
     assert {
         name: data for name, data in content(folder, "reconstructions").items() if name.endswith(".png")
@@ -230,7 +230,7 @@ def test_evaluation_says_what_is_missing(small_run: RunFolder, tmp_path: Path) -
     table = folder / "reconstructions" / "table.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(DataError, match="1 of 20 items are missing"):
+    with pytest.raises(DataError, match="1 of 24 items are missing"):
         evaluate.evaluate(compose("evaluate", [f"run={folder}"]))
     (folder / "reconstructions" / lines[1].split(",")[5]).write_bytes(b"not a picture")
     table.write_text("\n".join(lines) + "\n")
