@@ -49,5 +49,48 @@ def average_repetitions(trials: Trials, max_repetitions: int | None = None) -> T
     return replace(trials, signal=signal, table=table)
 
 
+def pseudo_trials(trials: Trials, size: int) -> Trials:
+    """Averages of ``size`` successive trials of one stimulus; a rest that does not fill a group is left out.
+
+    Trials are taken in the table's order, each in at most one average, so that the averages are independent. Select
+    the trials of one part of a fold first.
+
+    Parameters
+    ----------
+    trials : trials of one subject, e.g. a fold's test trials.
+    size : trials in one average.
+
+    Returns
+    -------
+    Trials
+        As `average_repetitions`, with several rows a stimulus; ``repetition`` counts a stimulus' averages from 0.
+
+    Raises
+    ------
+    DataError
+        If ``size`` is below 1, no stimulus has so many trials, a trial has no stimulus, or the trials are averages.
+    """
+    where = f"pseudo_trials, subject {trials.subject!r}"
+    if size < 1:
+        raise DataError(f"{where}: expected a size of at least 1, found {size}")
+    table = trials.table.reset_index(drop=True)
+    if table["stimulus_id"].isna().any():
+        raise DataError(f"{where}: {int(table['stimulus_id'].isna().sum())} trials have no stimulus_id")
+    place = table.groupby("stimulus_id", sort=False).cumcount() // size
+    total = table.groupby("stimulus_id")["stimulus_id"].transform("size") // size
+    kept = np.flatnonzero((place < total).to_numpy())
+    if len(kept) == 0:
+        most = int(table["stimulus_id"].value_counts().iloc[0])
+        raise DataError(f"{where}: no stimulus has {size} trials to average, the commonest has {most}")
+    names = table["stimulus_id"].astype(str) + "\0" + place.astype(str)
+    labelled = trials.select(kept)
+    grouped = replace(labelled, table=labelled.table.assign(stimulus_id=names.iloc[kept].to_numpy()))
+    averaged = average_repetitions(grouped)
+    ids = averaged.table["stimulus_id"].str.split("\0")
+    return replace(
+        averaged, table=averaged.table.assign(stimulus_id=ids.str[0], repetition=ids.str[1].astype(np.int64))
+    )
+
+
 def _most(trials: Trials) -> int:
     return int(trials.table["n_repetitions"].max())
