@@ -95,7 +95,8 @@ def _reconstruct_fold(
     batch_size: int,
     ids: list[str],
 ) -> pd.DataFrame | None:
-    from braindec.stages.chain import read_predictions, reconstruct_fold
+    from braindec.run_tables import read_predictions
+    from braindec.stages.chain import reconstruct_fold
 
     predictions = read_predictions(run.predictions(source, fold), source, list(context.targets))
     if ids:

@@ -24,6 +24,7 @@ FLOORS = {
     "objectives": 3,
     "metrics": 3,
     "report": 3,
+    "run_tables": 3,
     "training": 4,
     "stages": 4,
     "evaluation": 4,

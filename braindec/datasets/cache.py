@@ -66,6 +66,17 @@ def assemble(
     return _open(folder / FINAL, shape), bad
 
 
+def finished(folder: Path, source: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """What `assemble` would return from a finished array of this source; None when there is none."""
+    manifest = _read(folder / MANIFEST)
+    if not _is_of(manifest, {"source": json.loads(json.dumps(dict(source)))}) or not (folder / FINAL).is_file():
+        return None
+    array = _open(folder / FINAL, tuple(manifest["shape"]))
+    bad = np.zeros(array.shape[1], dtype=bool)
+    bad[manifest["bad"]] = True
+    return array, bad
+
+
 def _build(
     folder: Path,
     shape: tuple[int, ...],

@@ -90,9 +90,16 @@ def check_positions(
 
 
 def fingerprint(paths: Iterable[Path], extra: str = "") -> str:
-    """12 hexadecimal digits that change with the files' names, sizes or the content of their first and last 64 KiB."""
+    """12 hexadecimal digits that change with the files' names, sizes, or first and last 64 KiB.
+
+    Raises
+    ------
+    DataError
+        If a file is missing.
+    """
     digest = hashlib.sha256(extra.encode())
     for path in sorted(paths):
+        need_file(path, "a file of the data set", "download it, or set the data set's root to where it lies")
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}".encode())
         with path.open("rb") as file:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from braindec.artifacts import RunFolder, read_image, read_table, safe_name
 from braindec.contracts import Target
-from braindec.stages.chain import read_predictions, read_rows
+from braindec.run_tables import read_predictions, read_reconstructions
 from braindec.types import DataError, Evidence, Stimuli, TargetEmbeddings
 
 
@@ -83,7 +83,7 @@ def _reconstruction_rows(run: RunFolder, source: str, fold: str, table: pd.DataF
         if source == "decoded":
             return None
         raise DataError(f"{path}: control {source!r} was not reconstructed; run braindec reconstruct run={run.path}")
-    rows = read_rows(path)
+    rows = read_reconstructions(path)
     rows = rows[rows["fold"] == fold]
     if rows["item_id"].duplicated().any():
         twice = rows.loc[rows["item_id"].duplicated(), "item_id"].iloc[0]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from braindec.artifacts import RunFolder, read_image, read_json
 from braindec.report.content import ReportContent
-from braindec.stages.chain import read_rows
+from braindec.run_tables import read_reconstructions
 from braindec.types import Evidence
 
 
@@ -72,7 +72,7 @@ def _control_images(run: RunFolder) -> dict[str, dict[str, np.ndarray]]:
         path = run.reconstructions(source) / "table.csv"
         if source == "decoded" or not path.exists():
             continue
-        rows = read_rows(path)
+        rows = read_reconstructions(path)
         pictures = {
             str(item): read_image(path.parent / str(name))
             for item, name in zip(rows["item_id"], rows["image"], strict=True)

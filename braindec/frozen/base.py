@@ -8,14 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from braindec.contracts import Progress, no_progress
+from braindec.frozen.images import to_uint8
 from braindec.frozen.loading import LoadReport
+from braindec.frozen.transfer import Arriving, to_host
 from braindec.frozen.weights import resolve
 from braindec.types import DataError, Stimuli
 
@@ -63,23 +65,29 @@ class FrozenNetwork(ABC):
 
     @property
     def module(self) -> Any:
-        """The network, loaded on first use, on its device, in its dtype, in evaluation mode."""
+        """The network, on its device, in its dtype, in evaluation mode; loaded on first use."""
         if self._module is None:
             module, self.report_ = self.load(resolve(self.weights))
-            self._module = module.eval().requires_grad_(False).to(self.device, self.torch_dtype)
+            self.adopt(module.requires_grad_(False))
         return self._module
+
+    def adopt(self, module: nn.Module) -> Self:
+        """Use a network that is in memory already, in place of weights from disk; returns itself."""
+        # The plain method: diffusers' own warns of a dtype that is meant.
+        self._module = nn.Module.to(module.eval(), self.device, self.torch_dtype)
+        return self
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """The dtype as PyTorch's."""
         return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[self.dtype]
 
-    def to(self, device: str, dtype: Dtype | None = None) -> FrozenNetwork:
+    def to(self, device: str, dtype: Dtype | None = None) -> Self:
         """Move to a device (and another dtype); returns itself."""
         self.device = device
         self.dtype = dtype or self.dtype
         if self._module is not None:
-            self._module.to(self.device, self.torch_dtype)
+            nn.Module.to(self._module, self.device, self.torch_dtype)
         return self
 
     def describe(self) -> dict[str, Any]:
@@ -106,32 +114,54 @@ class FrozenNetwork(ABC):
         DataError
             If the stimuli lack what this network reads, or an embedding is not finite.
         """
-        parts = list(self.encode_batches(stimuli, progress))
-        if not parts:
+        whole: np.ndarray | None = None
+        filled = 0
+        for part in self.encode_batches(stimuli, progress):
+            if whole is None:
+                whole = np.empty((self._count(self._source(stimuli)), *part.shape[1:]), np.float32)
+            whole[filled : filled + len(part)] = part
+            filled += len(part)
+        if whole is None:
             raise DataError(f"{type(self).__name__}: expected at least one stimulus, found none")
-        return np.concatenate(parts)
+        return whole
 
     def encode_batches(
         self, stimuli: Stimuli | np.ndarray | Sequence[Any], progress: Progress = no_progress
     ) -> Iterator[np.ndarray]:
-        """As `encode`, one float32 array (b, K, D) a batch, so that memory stays bounded."""
+        """As `encode`, one float32 array (b, K, D) a batch, so that memory stays bounded.
+
+        A batch is handed out while the device works on the next one.
+        """
         source = self._source(stimuli)
-        starts = range(0, len(source), self.batch_size)
-        for start in progress(starts, f"{type(self).__name__} ({self.modality})"):
-            rows = np.arange(start, min(start + self.batch_size, len(source)))
+        n = self._count(source)
+        before: tuple[np.ndarray, Arriving] | None = None
+        for start in progress(range(0, n, self.batch_size), f"{type(self).__name__} ({self.modality})"):
+            rows = np.arange(start, min(start + self.batch_size, n))
             with torch.inference_mode():
-                values = self._encode_rows(source, rows).float().cpu().numpy()
-            if not np.isfinite(values).all():
-                raise DataError(
-                    f"{type(self).__name__}: embeddings of stimuli {start}..{rows[-1]} are not finite in {self.dtype}; "
-                    "use float32 or bfloat16"
-                )
-            yield values
+                arriving = to_host(self._encode_rows(source, rows))
+            if before is not None:
+                yield self._checked(*before)
+            before = rows, arriving
+        if before is not None:
+            yield self._checked(*before)
+
+    def _checked(self, rows: np.ndarray, arriving: Arriving) -> np.ndarray:
+        values, finite = arriving.arrived()
+        if not finite:
+            raise DataError(
+                f"{type(self).__name__}: embeddings of stimuli {rows[0]}..{rows[-1]} are not finite in {self.dtype}; "
+                "use float32 or bfloat16"
+            )
+        return values
 
     def _encode_rows(self, source: Any, rows: np.ndarray) -> Tensor:
         if self.modality == "image":
             return self.encode_batch(np.asarray(source[rows]))
         return self.encode_batch([source[row] for row in rows])
+
+    def _count(self, source: Any) -> int:
+        # Lazy images need not have a length (see `ImageArray`).
+        return int(source.shape[0]) if self.modality == "image" else len(source)
 
     def _source(self, stimuli: Stimuli | np.ndarray | Sequence[Any]) -> Any:
         if not isinstance(stimuli, Stimuli):
@@ -169,8 +199,6 @@ class DecodableNetwork(FrozenNetwork):
         seeds : one seed an item, for networks that draw noise; an item's picture never depends on its batch.
         generator : draws the seeds when they are not given; without either, seed i is i.
         """
-        from braindec.frozen.images import to_uint8
-
         n = len(values)
         if seeds is None:
             seeds = range(n) if generator is None else draw_seeds(n, generator)

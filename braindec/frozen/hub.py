@@ -23,9 +23,10 @@ def load_transformers(
     folder: Path,
     allow_missing: Sequence[str] = (),
     allow_unexpected: Sequence[str] = (),
-    **options: Any,
 ) -> tuple[Any, LoadReport]:
     """A transformers model from a folder of ``save_pretrained`` or a hub snapshot, in float32.
+
+    Code that lies beside the weights is never run.
 
     Raises
     ------
@@ -44,7 +45,7 @@ def load_transformers(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
                 dtype="float32",
-                **options,
+                trust_remote_code=False,
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise DataError(f"{folder}: cannot be loaded as {model_class.__name__}: {_first_line(error)}") from error
@@ -69,7 +70,7 @@ def load_tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{folder}: expected a tokenizer's files, could not load them: {_first_line(error)}") from error
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from braindec.frozen.transfer import to_device
 from braindec.types import DataError
 
 Interpolation = Literal["bilinear", "bicubic"]
@@ -45,7 +46,7 @@ class ImagePreprocessing:
 
     def __call__(self, images: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
         """Uint8 (N, H, W, 3) -> float32 (N, 3, H', W') on ``device``."""
-        pixels_N3HW = self.resized(to_channels_first(images).to(device))
+        pixels_N3HW = self.resized(to_channels_first(images, device))
         mean = pixels_N3HW.new_tensor(self.mean).view(1, 3, 1, 1)
         sd = pixels_N3HW.new_tensor(self.sd).view(1, 3, 1, 1)
         return (pixels_N3HW * self.scale - mean) / sd
@@ -66,19 +67,19 @@ class ImagePreprocessing:
         return asdict(self)
 
 
-def to_channels_first(images: np.ndarray | Tensor) -> Tensor:
-    """Uint8 (N, H, W, 3) -> float32 (N, 3, H, W), still 0..255.
+def to_channels_first(images: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
+    """Uint8 (N, H, W, 3) -> float32 (N, 3, H, W), still 0..255, on ``device``.
 
     Raises
     ------
     DataError
         If the images are of another shape or type.
     """
-    # A copy: torch takes neither reversed nor read-only (memory-mapped) arrays.
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.array(images, order="C"))
-    if tensor.ndim != 4 or tensor.shape[-1] != 3 or tensor.dtype != torch.uint8:
-        raise DataError(f"images: expected uint8 (n, H, W, 3), found {tensor.dtype} {tuple(tensor.shape)}")
-    return tensor.permute(0, 3, 1, 2).float()
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype not in (np.uint8, torch.uint8):
+        raise DataError(f"images: expected uint8 (n, H, W, 3), found {images.dtype} {tuple(images.shape)}")
+    # Bytes travel to the device, a quarter of what floats would weigh.
+    on_device = images.to(device) if isinstance(images, Tensor) else to_device(images, device)
+    return on_device.permute(0, 3, 1, 2).float()
 
 
 def resize(pixels_N3HW: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:

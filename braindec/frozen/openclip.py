@@ -5,7 +5,9 @@ Legend: N images or texts, K tokens, D dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,9 +45,22 @@ def load_open_clip(path: Path, architecture: str | None) -> tuple[nn.Module, Loa
         name = architecture
     else:
         raise DataError(f"open_clip has no architecture {architecture!r}; see open_clip.list_models()")
-    module = open_clip.create_model(name, load_weights=False, pretrained_image=False, pretrained_text=False)
+    with _quiet():
+        module = open_clip.create_model(name, load_weights=False, pretrained_image=False, pretrained_text=False)
     report = load_strictly(module, read_checkpoint(path, OPEN_CLIP_FILES), _BUFFERS, _BUFFERS)
     return module, report
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep open_clip's warning of random weights off the terminal: they are loaded next, strictly."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def open_clip_preprocessing(module: Any) -> ImagePreprocessing:

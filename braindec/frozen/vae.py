@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from braindec.frozen.base import DecodableNetwork, Dtype
@@ -23,7 +24,13 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 
 
 class _LatentNetwork(DecodableNetwork):
-    """What both kinds share: the picture's size, and latents as (N, C, H * W) tokens."""
+    """What both kinds share: the picture's size, latents as (N, C, H * W) tokens, and compilation.
+
+    Parameters
+    ----------
+    image_size : side of the square picture in pixels.
+    compiled : compile both halves for the device (more than twice as fast on a GPU, after a minute's wait).
+    """
 
     latent_channels: int
     downscale = 8
@@ -35,11 +42,22 @@ class _LatentNetwork(DecodableNetwork):
         dtype: Dtype = "float32",
         batch_size: int = 8,
         image_size: int = 512,
+        compiled: bool = False,
     ) -> None:
         super().__init__(weights, device, dtype, batch_size)
         self.image_size = image_size
+        self.compiled = compiled
         if image_size % self.downscale:
             raise DataError(f"{type(self).__name__}.image_size: expected a multiple of 8, found {image_size}")
+
+    def adopt(self, module: nn.Module) -> Self:
+        """As `FrozenNetwork.adopt`; compiles the halves if asked to."""
+        super().adopt(module)
+        if self.compiled:
+            module.to(memory_format=torch.channels_last)
+            for half in ("encoder", "decoder"):
+                module.get_submodule(half).compile(dynamic=False)
+        return self
 
     def preprocessing(self) -> dict[str, Any]:
         """Exact square resize; pixels in [-1, 1] (AutoencoderKL) or [0, 1] (TAESD)."""

@@ -30,6 +30,10 @@ ILL_CONDITIONED = 1e-5
 """Below this ratio of alpha to the norm of the Gram matrix, float32 work is factorised in float64."""
 
 
+_DUAL_UP_TO = 2
+"""Trials per feature up to which the dual form is used. Its held-out errors are one matrix per penalty, shared by all
+targets, which saves more than the larger factorisation costs: 5x for 1,200 trials, 1,100 voxels and 12,288 pixels."""
+
 @contextmanager
 def matmul_precision(precision: Precision) -> Iterator[None]:
     """Let matrix products of float32 CUDA tensors round their inputs to tf32, or forbid it; restored on leaving."""
@@ -154,14 +158,14 @@ def ridge_system(
     precision: Precision = "float32",
     form: Form | None = None,
 ) -> RidgeSystem:
-    """Centre the training features and form the smaller Gram matrix.
+    """Centre the training features and form the cheaper Gram matrix.
 
     Parameters
     ----------
     x : (N, P) training features.
     position : int (N,), which distinct target row (0-based) each trial shows; None: trial i shows row i.
     precision : ``tf32`` rounds only the products with targets; Gram matrices and factorisations never use it.
-    form : forces the primal or the dual form; None chooses the smaller.
+    form : forces the primal or the dual form; None chooses by shape.
 
     Raises
     ------
@@ -177,7 +181,7 @@ def ridge_system(
         raise DataError(f"position: expected one 0-based target row a trial ({len(x_NP)} trials), none left unused")
     mean_P = x_NP.mean(0) if intercept else torch.zeros(x_NP.shape[1], dtype=dtype, device=x_NP.device)
     x_NP = x_NP - mean_P
-    form = form or ("dual" if x_NP.shape[0] <= x_NP.shape[1] else "primal")
+    form = form or ("dual" if x_NP.shape[0] <= _DUAL_UP_TO * x_NP.shape[1] else "primal")
     return RidgeSystem(
         x_NP=x_NP,
         mean_P=mean_P,

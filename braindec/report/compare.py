@@ -25,12 +25,12 @@ ALPHA = 0.05
 def _shared_items(runs: Sequence[ReportContent]) -> tuple[pd.DataFrame, list[dict[str, str]]]:
     """Items that every run scored, and for each run the map from the first run's item_id to its own.
 
-    Items are matched by subject, fold, stimulus and, where a stimulus recurs, the order of its occurrences.
+    Items are matched by subject, stimulus and, where a stimulus recurs, the order of its occurrences; folds may differ.
     """
     keyed = []
     for run in runs:
         table = run.item_table()
-        columns = ["subject", "fold", "stimulus_id"]
+        columns = ["subject", "stimulus_id"]
         table["occurrence"] = table.groupby(columns).cumcount()
         keyed.append(table.set_index([*columns, "occurrence"])["item_id"])
     index = keyed[0].index
@@ -38,11 +38,12 @@ def _shared_items(runs: Sequence[ReportContent]) -> tuple[pd.DataFrame, list[dic
         index = index[index.isin(other.index)]
     if len(index) == 0:
         raise DataError(
-            "Comparison: no item (subject, fold, stimulus) is in every run; compare runs scored on the same test items"
+            "Comparison: no item (subject and stimulus) is in every run; compare runs scored on the same test items"
         )
     first = keyed[0].loc[index]
     maps = [dict(zip(first, other.loc[index])) for other in keyed]
-    items = first.reset_index()[["item_id", "subject", "fold", "stimulus_id"]]
+    table = runs[0].item_table()
+    items = table.set_index("item_id").loc[first].reset_index()[["item_id", "subject", "fold", "stimulus_id"]]
     return items, maps
 
 
@@ -109,6 +110,7 @@ def _difference_rows(paired: pd.DataFrame, runs: Sequence[ReportContent], direct
         rows.append(
             {
                 "metric": label(metric),
+                "direction": directions.get(metric, "higher"),
                 "run": run,
                 "baseline": baseline,
                 "difference": Cell(number(difference), difference, interval(bounds)),
@@ -116,7 +118,7 @@ def _difference_rows(paired: pd.DataFrame, runs: Sequence[ReportContent], direct
                 "p_permutation": Cell(_p_value(record["p_permutation"]), finite(record["p_permutation"])),
                 "p_holm": Cell(_p_value(p_holm), p_holm),
                 "verdict": verdict,
-                "clear": verdict.endswith("better"),
+                "is_clear": verdict.endswith("better"),
             }
         )
     return rows
@@ -130,7 +132,7 @@ def _p_value(p: Any) -> str:
 
 
 def _headline(rows: Sequence[dict], n_runs: int) -> str:
-    clear = [row for row in rows if row["clear"]]
+    clear = [row for row in rows if row["is_clear"]]
     if not rows:
         return f"{n_runs} runs side by side; no paired test was given."
     if not clear:
@@ -146,7 +148,28 @@ def _provenance_rows(runs: Sequence[ReportContent]) -> list[dict[str, Any]]:
     return [{**row, "differs": len(set(row["values"])) > 1} for row in rows]
 
 
-def write_comparison(path: Path, runs: list[ReportContent], paired: pd.DataFrame) -> Path:
+def paired_markdown(paired: pd.DataFrame) -> str:
+    """The paired table as Markdown."""
+    lines = [
+        "| metric | run | baseline | n | difference | 95% interval | p | p (Holm) |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in paired.to_dict("records"):
+        cells = [
+            label(str(row["metric"])),
+            str(row["run"]),
+            str(row["baseline"]),
+            str(row["n"]),
+            number(finite(row["difference"])),
+            interval(finite_interval(row["ci95"])),
+            _p_value(row["p_permutation"]),
+            _p_value(row["p_holm"]),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_comparison(path: Path, runs: list[ReportContent], paired: pd.DataFrame, remarks: Sequence[str] = ()) -> Path:
     """Write one self-contained HTML page that sets runs side by side.
 
     Parameters
@@ -154,6 +177,7 @@ def write_comparison(path: Path, runs: list[ReportContent], paired: pd.DataFrame
     runs : two or more, with distinct titles; the first is the baseline where ``paired`` names none.
     paired : one row a comparison, columns `PAIRED_COLUMNS`: ``difference`` is run minus baseline in the metric's unit,
         ``ci95`` a pair. Optional text columns ``run`` and ``baseline`` (titles), required for more than two runs.
+    remarks : sentences shown above everything else.
 
     Raises
     ------
@@ -168,12 +192,16 @@ def write_comparison(path: Path, runs: list[ReportContent], paired: pd.DataFrame
         raise DataError("Comparison: the runs share no metric; evaluate them with the same metrics")
     directions = {name: runs[0].scores["metrics"][name]["direction"] for name in metrics}
     material, dropped = _material(runs, metrics)
-    notes = list(notes_of(runs))
+    notes = [*remarks, *notes_of(runs)]
     for key in MUST_AGREE:
         if len({str(run.manifest.get(key)) for run in runs}) > 1:
             notes.insert(0, f"The runs differ in {label(key)}: they were not scored on the same footing.")
     if dropped:
-        notes.insert(0, f"{dropped} items are not in every run; the gallery shows the {len(material.items)} that are.")
+        notes.insert(
+            0,
+            f"{len(material.items)} items are in every run, {dropped} are not: differences and gallery show these, "
+            "each run's own scores all of its items.",
+        )
     score_rows, forests = [], []
     for name in metrics:
         entries = [run.scores["metrics"][name] for run in runs]

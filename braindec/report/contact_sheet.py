@@ -52,7 +52,9 @@ def contact_sheet(
     from PIL import Image
 
     if len(truth) != len(decoded) or not truth:
-        raise DataError(f"Contact sheet: expected as many shown as decoded pictures, found {len(truth)}, {len(decoded)}")
+        raise DataError(
+            f"Contact sheet: expected as many shown as decoded pictures, found {len(truth)}, {len(decoded)}"
+        )
     columns = min(columns, len(truth))
     rows = -(-len(truth) // columns)
     width = gap_px + columns * (tile_px + gap_px)

@@ -66,7 +66,7 @@ class ReportContent:
     image_links: Mapping[str, str] = field(default_factory=dict)
     gallery_metric: str | None = None
     gallery_seed: int = 0
-    gallery_count: int = 6
+    gallery_count: int = 8
 
     def __post_init__(self) -> None:
         found = self.scores.get("schema_version")
@@ -89,7 +89,7 @@ class ReportContent:
             )
         if self.gallery_metric is not None and self.gallery_metric not in self.scores["metrics"]:
             raise DataError(
-                f"Report gallery_metric: {self.gallery_metric!r} is not a metric; known: {sorted(self.scores['metrics'])}"
+                f"Report gallery_metric: {self.gallery_metric!r} is not a metric; known: {list(self.scores['metrics'])}"
             )
         for where, images in (("truth_images", self.truth_images), ("decoded_images", self.decoded_images)):
             for key, image in images.items():

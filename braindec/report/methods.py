@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from braindec.report.words import label
+from braindec.report.words import capital, label
 
 PROVENANCE_LABELS = {
     "command": "Command",
@@ -98,7 +98,7 @@ def methods(
         sentences.append(f"Data: {who}.")
     if split := group("split"):
         hashed = f" (hash {manifest['split_hash']})" if manifest.get("split_hash") else ""
-        sentences.append(f"Trials were divided by {_listing(split)}{hashed}.")
+        sentences.append(f"Trials were divided by {_listing(split).removeprefix('by ')}{hashed}.")
     wording = {
         "transform": "Signals were transformed, in this order, with statistics fitted on training trials: {}.",
         "target": "Stimuli were represented as {}.",
@@ -122,8 +122,10 @@ def methods(
         sentences.append(f"Test repetitions averaged: {_inline(averaged)}.")
     sentences.append(f"{n_items} test items were scored; intervals are 95% bootstrap intervals.")
     if controls:
-        sentences.append(f"The same scores were computed for {len(controls)} controls: {', '.join(map(label, controls))}.")
-    return tuple(s[0].upper() + s[1:] for s in sentences)
+        sentences.append(
+            f"The same scores were computed for {len(controls)} controls: {', '.join(map(label, controls))}."
+        )
+    return tuple(capital(s) for s in sentences)
 
 
 def _inline(value: Any) -> str:
@@ -141,7 +143,7 @@ def provenance(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         if key == "config":
             continue
         text = _inline(value)
-        rows.append((PROVENANCE_LABELS.get(key, label(key).capitalize()), text or "none"))
+        rows.append((PROVENANCE_LABELS.get(key, capital(label(key))), text or "none"))
     return tuple(rows)
 
 

@@ -25,6 +25,7 @@ from braindec.report.words import (
     STATUS_WORDS,
     VERDICT_RULE,
     banners,
+    capital,
     compare_with_control,
     finite,
     finite_interval,
@@ -33,6 +34,8 @@ from braindec.report.words import (
     interval,
     label,
     number,
+    unbeaten_sentence,
+    uses_truth,
     verdicts,
 )
 from braindec.types import DataError
@@ -58,7 +61,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    env.filters.update(number=number, interval=interval, label=label)
+    env.filters.update(number=number, interval=interval, label=label, capital=capital)
     env.globals.update(
         css=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup((TEMPLATES / "page.js").read_text(encoding="utf-8")),
@@ -87,8 +90,10 @@ def metric_rows(content: ReportContent) -> list[dict[str, Any]]:
         for control in content.control_names:
             other = controls[control].get(name)
             value = None if other is None else finite(other.get("value"))
-            status = compare_with_control(entry, other)
-            cells.append(Cell(number(value), value, interval((other or {}).get("ci95")), "" if other is None else status))
+            status = "unknown" if uses_truth(control) else compare_with_control(entry, other)
+            cells.append(
+                Cell(number(value), value, interval((other or {}).get("ci95")), "" if other is None else status)
+            )
         rows.append(
             {
                 "name": label(name),
@@ -112,7 +117,7 @@ def _forests(content: ReportContent) -> list[dict[str, Any]]:
         rows = [Row("decoded", finite(entry["value"]), finite_interval(entry.get("ci95")), "own")]
         for control in content.control_names:
             if other := controls[control].get(name):
-                status = compare_with_control(entry, other)
+                status = "unknown" if uses_truth(control) else compare_with_control(entry, other)
                 rows.append(Row(label(control), finite(other.get("value")), finite_interval(other.get("ci95")), status))
         svg = forest(label(name), rows, finite(entry.get("chance")), finite(entry.get("ceiling")))
         panels.append({"title": label(name), "direction": entry["direction"], "svg": svg})
@@ -149,9 +154,7 @@ def _subjects(content: ReportContent) -> dict[str, Any] | None:
             value = finite(own.get("value"))
             cells.append(Cell(number(value), value, interval(own.get("ci95"))))
         rows.append({"name": subject, "cells": cells})
-    everyone = [
-        Cell(number(finite(e["value"])), finite(e["value"]), interval(e.get("ci95"))) for e in metrics.values()
-    ]
+    everyone = [Cell(number(finite(e["value"])), finite(e["value"]), interval(e.get("ci95"))) for e in metrics.values()]
     return {"metrics": [label(m) for m in metrics], "rows": rows, "all": everyone}
 
 
@@ -171,7 +174,8 @@ def training_panels(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
     quantities = [c for c in numeric if c not in ("epoch", "step", *groups)]
     if axis is None or not quantities:
         raise DataError(
-            f"Report training_curves: expected a column 'epoch' or 'step' and numeric curves, found {list(frame.columns)}"
+            "Report training_curves: expected a column 'epoch' or 'step' and numeric curves, "
+            f"found {list(frame.columns)}"
         )
     panels = []
     for quantity in quantities:
@@ -183,9 +187,7 @@ def training_panels(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
                 lines[" · ".join(map(str, key))] = (rows[axis].to_numpy(float), rows[quantity].to_numpy(float))
         if lines:
             legend = list(lines) if groups else []
-            panels.append(
-                {"title": label(quantity), "svg": curves(label(quantity), axis, lines), "legend": legend}
-            )
+            panels.append({"title": label(quantity), "svg": curves(label(quantity), axis, lines), "legend": legend})
     return panels
 
 
@@ -264,6 +266,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "n_items": len(items),
         "n_stimuli": items["stimulus_id"].nunique(),
         "headline": headline(found),
+        "unbeaten": unbeaten_sentence(found),
         "verdicts": [(v, content.scores["metrics"][v.metric]) for v in found],
         "banners": banners(content.scores, content.manifest, content.warnings),
         "controls": [label(name) for name in content.control_names],
@@ -273,9 +276,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "subject_table": _subjects(content),
         "training": training_panels(content.training_curves),
         "fit_rows": flatten(content.fit_report),
-        "methods": methods(
-            content.manifest, content.config_yaml, subjects, len(items), list(content.control_names)
-        ),
+        "methods": methods(content.manifest, content.config_yaml, subjects, len(items), list(content.control_names)),
         "provenance": provenance(content.manifest),
         "config_yaml": content.config_yaml,
     }

@@ -22,9 +22,9 @@ LADDER: tuple[tuple[int, int], ...] = (
     (112, 58),
     (96, 50),
     (80, 42),
-    (64, 34),
+    (72, 34),
 )
-"""(largest side in pixels, WebP quality), from the best to the smallest."""
+"""(largest side in pixels, WebP quality), from the best to the smallest; every side is above `TINY_SIDE`."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,11 @@ def encode(image: np.ndarray, side: int, quality: int) -> Picture:
     picture = Image.fromarray(image)
     buffer = io.BytesIO()
     if max(picture.size) <= TINY_SIDE:
-        picture.save(buffer, "PNG", optimize=True)
+        picture.save(buffer, "PNG", compress_level=9)
         kind = "png"
     else:
         if max(picture.size) > side:
-            # A thumbnail must stay above the tiny side, or it would be taken for exact pixels.
-            scale = max(side, TINY_SIDE + 1) / max(picture.size)
+            scale = side / max(picture.size)
             size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
             picture = picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
         picture.save(buffer, "WEBP", quality=quality, method=4)

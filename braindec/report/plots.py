@@ -19,7 +19,8 @@ ROW_PX = 22
 TOP_PX = 10
 AXIS_PX = 26
 PANEL_PX = 380
-CHARACTER_PX = 6.0
+CHARACTER_PX = 6.6
+LABEL_CHARACTERS = 26
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class _Panel:
     """Coordinates of one panel and the SVG pieces drawn into it."""
 
     def __init__(self, labels: Sequence[str], low: float, high: float, row_px: int) -> None:
-        self.left = min(170.0, 14 + CHARACTER_PX * max(len(text) for text in labels))
+        labels = [t if len(t) <= LABEL_CHARACTERS else f"{t[: LABEL_CHARACTERS - 1]}…" for t in labels]
+        self.left = 14 + CHARACTER_PX * max((len(text) for text in labels), default=0)
         self.right = PANEL_PX - 14
         margin = 0.06 * (high - low) or 0.5
         self.low, self.high = low - margin, high + margin
@@ -69,9 +71,7 @@ class _Panel:
         return TOP_PX + self.row_px * (row + 0.5)
 
     def text(self, x: float, y: float, text: str, css: str, anchor: str = "middle") -> None:
-        self.pieces.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(text)}</text>'
-        )
+        self.pieces.append(f'<text x="{x:.1f}" y="{y:.1f}" class="{css}" text-anchor="{anchor}">{escape(text)}</text>')
 
     def line(self, x1: float, y1: float, x2: float, y2: float, css: str) -> None:
         self.pieces.append(f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{css}"/>')
@@ -144,7 +144,8 @@ def forest(title: str, rows: Sequence[Row], chance: float | None, ceiling: float
     if own is not None:
         left, width = panel.x(own[0]), panel.x(own[1]) - panel.x(own[0])
         panel.pieces.append(
-            f'<rect x="{left:.1f}" y="{TOP_PX}" width="{max(width, 1):.1f}" height="{panel.bottom - TOP_PX}" class="band"/>'
+            f'<rect x="{left:.1f}" y="{TOP_PX}" width="{max(width, 1):.1f}" '
+            f'height="{panel.bottom - TOP_PX}" class="band"/>'
         )
     panel.axis()
     panel.reference(chance, "chance")
@@ -203,11 +204,11 @@ def curves(title: str, x_name: str, lines: Mapping[str, tuple[np.ndarray, np.nda
     xs = np.concatenate([x for x, _ in lines.values()])
     ys = np.concatenate([y for _, y in lines.values()])
     low, high = _extent(ys[np.isfinite(ys)].tolist())
+    low -= 0.05 * (high - low)
     left, right, top, bottom = 52.0, PANEL_PX - 14.0, 12.0, 150.0
     x_low, x_high = _extent(xs.tolist())
     pieces = []
-    ticks = nice_ticks(low, high, 3)
-    for tick in ticks:
+    for tick in nice_ticks(low, high, 5):
         y = bottom - (bottom - top) * (tick - low) / (high - low)
         pieces.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" class="grid"/>')
         pieces.append(f'<text x="{left - 6}" y="{y + 4:.1f}" class="tick" text-anchor="end">{tick:g}</text>')
@@ -226,7 +227,9 @@ def curves(title: str, x_name: str, lines: Mapping[str, tuple[np.ndarray, np.nda
     pieces.append(
         f'<text x="{(left + right) / 2}" y="{bottom + 32}" class="tick" text-anchor="middle">{escape(x_name)}</text>'
     )
-    last = "; ".join(f"{name} ends at {number(y[np.isfinite(y)][-1])}" for name, (_, y) in lines.items() if np.isfinite(y).any())
+    last = "; ".join(
+        f"{name} ends at {number(y[np.isfinite(y)][-1])}" for name, (_, y) in lines.items() if np.isfinite(y).any()
+    )
     return Markup(
         f'<svg class="plot" viewBox="0 0 {PANEL_PX} {bottom + 40:.0f}" role="img" '
         f'aria-label="{escape(f"{title} by {x_name}: {last}")}">{"".join(pieces)}</svg>'

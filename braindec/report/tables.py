@@ -10,7 +10,7 @@ import pandas as pd
 
 from braindec.report.content import DECODED
 from braindec.report.files import write_bytes
-from braindec.report.words import finite_interval, interval, label, number
+from braindec.report.words import capital, finite_interval, interval, label, number
 
 CSV_COLUMNS = (
     "metric",
@@ -89,7 +89,7 @@ def write_csv(path: Path, scores: Mapping[str, Any]) -> Path:
 
 def _cells(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     controls = list(scores.get("controls", {}))
-    header = ["Metric", "Decoded [95% CI]", "Chance", "n", *(label(c).capitalize() for c in controls)]
+    header = ["Metric", "Decoded [95% CI]", "Chance", "n", *(capital(label(c)) for c in controls)]
     rows = []
     for metric, entry in scores["metrics"].items():
         arrow = "↑" if entry["direction"] == "higher" else "↓"

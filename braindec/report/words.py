@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,8 +11,9 @@ from typing import Any, Literal
 Status = Literal["above", "overlap", "below", "unknown"]
 
 VERDICT_RULE = (
-    "A metric counts as above a control when the evaluation's paired test says so or, where no test is recorded, "
-    "when the two 95% intervals do not overlap."
+    "A control counts as beaten when the evaluation's paired test says so or, where no test is recorded, "
+    "when the two 95% intervals do not overlap. Oracle controls use the ground truth: they are shown for reference, "
+    "and no verdict depends on them."
 )
 STATUS_WORDS: dict[Status, str] = {
     "above": "beaten",
@@ -19,6 +21,32 @@ STATUS_WORDS: dict[Status, str] = {
     "below": "not beaten",
     "unknown": "not compared",
 }
+SPELLINGS = {
+    "alexnet": "AlexNet",
+    "auc": "AUC",
+    "bleu": "BLEU",
+    "bleu1": "BLEU-1",
+    "bleu4": "BLEU-4",
+    "cider": "CIDEr",
+    "clip": "CLIP",
+    "dinov2": "DINOv2",
+    "efficientnet": "EfficientNet",
+    "inception": "Inception",
+    "lpips": "LPIPS",
+    "meteor": "METEOR",
+    "mse": "MSE",
+    "pixcorr": "PixCorr",
+    "psnr": "PSNR",
+    "rouge": "ROUGE",
+    "spice": "SPICE",
+    "ssim": "SSIM",
+    "swav": "SwAV",
+    "top1": "top-1",
+    "top5": "top-5",
+    "top10": "top-10",
+}
+MOST_NAMED = 3
+"""Beaten controls are counted rather than named when there are more; those that are not beaten are always named."""
 FLAG_WORDS = {
     "transductive": "Transductive: the score used the test set as a whole (for example matching or re-standardising "
     "over it), which a decoder working one trial at a time could not do.",
@@ -28,8 +56,14 @@ FLAG_WORDS = {
 
 
 def label(name: str) -> str:
-    """A name as a reader expects it: underscores become spaces."""
-    return str(name).replace("_", " ").strip()
+    """A name as a reader expects it: underscores become spaces, known names get their own spelling."""
+    words = [SPELLINGS.get(word, word) for word in str(name).replace("_", " ").split()]
+    return " ".join(words).replace("two way", "two-way")
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case, the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -64,6 +98,11 @@ def finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
+def uses_truth(control: str) -> bool:
+    """Whether a control is an oracle: an upper reference that a decoder need not beat."""
+    return control.startswith("oracle")
+
+
 def compare_with_control(entry: Mapping[str, Any], control: Mapping[str, Any] | None) -> Status:
     """Whether a metric's entry stands above a control's: by ``control['beaten']``, else by their intervals."""
     value, other = finite(entry.get("value")), finite((control or {}).get("value"))
@@ -85,10 +124,11 @@ def compare_with_control(entry: Mapping[str, Any], control: Mapping[str, Any] | 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One metric in words: ``status`` over all controls, and the sentences that say it."""
+    """One metric in words: ``status`` over all controls, the controls it does not clearly beat, and the sentences."""
 
     metric: str
     status: Status
+    unbeaten: tuple[str, ...]
     sentences: tuple[str, ...]
 
 
@@ -102,16 +142,18 @@ def _sentences(name: str, entry: Mapping[str, Any], statuses: Mapping[str, Statu
     first = f"{label(name)} is {number(entry['value'])}" + (f", 95% interval {bounds}" if bounds else "")
     if entry.get("chance") is not None:
         first += f", where chance is {number(entry['chance'])}"
-    sentences = [first[0].upper() + first[1:] + "."]
+    sentences = [capital(first) + "."]
     above = [c for c, status in statuses.items() if status == "above"]
     unclear = [c for c, status in statuses.items() if status == "overlap"]
     below = [c for c, status in statuses.items() if status == "below"]
-    better = "above" if entry["direction"] == "higher" else "below (better than)"
     if above:
-        everything = "every control" if len(above) == len(statuses) and len(above) > 1 else _join(above)
-        sentences.append(f"It is {better} {everything}.")
+        if len(above) == len(statuses) > 1:
+            beaten = "every control"
+        else:
+            beaten = f"{len(above)} of {len(statuses)} controls" if len(above) > MOST_NAMED else _join(above)
+        sentences.append(f"It beats {beaten}.")
     if unclear:
-        sentences.append(f"It is not clearly apart from {_join(unclear)}.")
+        sentences.append(f"It does not clearly beat {_join(unclear)}.")
     if below:
         sentences.append(f"It does not beat {_join(below)}.")
     if not statuses:
@@ -126,16 +168,17 @@ def verdicts(scores: Mapping[str, Any]) -> tuple[Verdict, ...]:
         statuses = {
             control: compare_with_control(entry, values[name])
             for control, values in scores.get("controls", {}).items()
-            if name in values
+            if name in values and not uses_truth(control)
         }
         known = [status for status in statuses.values() if status != "unknown"]
         overall: Status = "unknown"
         for status in ("below", "overlap", "above"):
             if status in known:
-                overall = status  # type: ignore[assignment]
+                overall = status
                 break
         written = tuple(scores.get("verdicts", {}).get(name, ()))
-        found.append(Verdict(name, overall, written or _sentences(name, entry, statuses)))
+        unbeaten = tuple(control for control, status in statuses.items() if status in ("overlap", "below"))
+        found.append(Verdict(name, overall, unbeaten, written or _sentences(name, entry, statuses)))
     return tuple(found)
 
 
@@ -151,11 +194,20 @@ def headline(found: Sequence[Verdict]) -> str:
         scope = "the one metric" if total == 1 else f"all {total} {metrics}"
         return f"Decoding beats every control on {scope}."
     if not above:
-        scope = "the one metric" if total == 1 else f"any of {total} metrics"
-        return f"Decoding does not beat every control on {scope}."
-    rest = total - len(above)
-    others = "the other one" if rest == 1 else f"the other {rest}"
-    return f"Decoding beats every control on {len(above)} of {total} metrics; on {others} it does not."
+        return (
+            "Decoding does not beat every control." if total == 1 else "On no metric does decoding beat every control."
+        )
+    return f"Decoding beats every control on {len(above)} of {total} metrics."
+
+
+def unbeaten_sentence(found: Sequence[Verdict]) -> str:
+    """Which controls are not clearly beaten, and on how many metrics; empty when all are beaten."""
+    counts = Counter(control for verdict in found for control in verdict.unbeaten)
+    total = sum(v.status != "unknown" for v in found)
+    if not counts:
+        return ""
+    parts = [f"{label(control)} (on {count} of {total})" for control, count in counts.most_common()]
+    return f"Not clearly beaten: {', '.join(parts)}."
 
 
 def flag_sentence(flag: str, metrics: Sequence[str] = ()) -> str | None:
@@ -185,7 +237,7 @@ def banners(scores: Mapping[str, Any], manifest: Mapping[str, Any], warnings: Se
     for name, entry in scores["metrics"].items():
         if entry.get("n_undefined"):
             sentences.append(
-                f"{label(name)} is undefined for {entry['n_undefined']} of "
+                f"{capital(label(name))} is undefined for {entry['n_undefined']} of "
                 f"{(entry.get('n') or 0) + entry['n_undefined']} items; they are left out of its mean."
             )
     return tuple(dict.fromkeys(sentences))

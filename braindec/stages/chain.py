@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from braindec.artifacts import ArtifactError, read_array, read_json, read_table, safe_name, write_image, write_json
+from braindec.artifacts import read_json, safe_name, write_image, write_json
 from braindec.artifacts import write_table as write_csv
 from braindec.contracts import Stage, StageContext
+from braindec.run_tables import read_reconstructions
 from braindec.types import PREDICTION_COLUMNS, DataError, Predictions, Reconstructions
 
 log = logging.getLogger(__name__)
-
-TABLE_COLUMNS = (*PREDICTION_COLUMNS, "image", "caption", "label", "seed", "chain")
-_TEXT = ("item_id", "subject", "fold", "stimulus_id", "image", "caption", "label", "chain")
-
-
-def read_predictions(folder: Path, source: str, targets: Sequence[str]) -> Predictions:
-    """Predictions of one source and fold; the named targets that were predicted, memory-mapped."""
-    table = read_table(folder / "table.csv", ("item_id", "subject", "fold", "stimulus_id"))
-    embeddings = {
-        name: read_array(folder / f"{safe_name(name)}.npy")
-        for name in targets
-        if (folder / f"{safe_name(name)}.npy").exists()
-    }
-    return Predictions(table, embeddings, source)
 
 
 def run_chain(stages: Mapping[str, Stage], predictions: Predictions, context: StageContext) -> Reconstructions:
@@ -71,7 +58,7 @@ def reconstruct_fold(
         rows = np.arange(start, min(start + batch_size, len(predictions)))
         done = parts / f"{start:07d}-{rows[-1] + 1:07d}.csv"
         if done.exists():
-            tables.append(read_rows(done))
+            tables.append(read_reconstructions(done))
             continue
         made = run_chain(stages, predictions.select(rows), context)
         table = _save_items(folder, made, context.seed)
@@ -92,13 +79,4 @@ def _save_items(folder: Path, made: Reconstructions, seed: int) -> pd.DataFrame:
     table["label"] = list(made.labels) if made.labels is not None else ""
     table["seed"] = seed
     table["chain"] = " > ".join(made.chain)
-    return table
-
-
-def read_rows(path: Path) -> pd.DataFrame:
-    """Read a reconstruction table. Raises `ArtifactError` when columns are missing."""
-    table = read_table(path, _TEXT)
-    missing = [column for column in TABLE_COLUMNS if column not in table.columns]
-    if missing:
-        raise ArtifactError(f"{path}: lacks the columns {missing}; run braindec reconstruct again")
     return table

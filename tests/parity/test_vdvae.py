@@ -91,7 +91,7 @@ def test_posterior_latents_of_all_layers(
     assert worst < TOLERANCE
 
     top = np.hstack([stats[layer]["z"].numpy().reshape(N, -1) for layer in range(31)])
-    latents = VDVAE.from_network(ours).latents(images)
+    latents = VDVAE("in memory").adopt(ours).latents(images)
     assert latents.shape == top.shape == (N, 91168)
     np.testing.assert_allclose(latents, top, atol=TOLERANCE)
 
@@ -115,7 +115,7 @@ def test_decoded_images(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     theirs, ours = networks
-    model = VDVAE.from_network(ours)
+    model = VDVAE("in memory").adopt(ours)
     latents = model.latents(images)
     seeds = [11, 12]
     noise = latent_noise(IMAGENET64, seeds, range(31, 75), "cpu")

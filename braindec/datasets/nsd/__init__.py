@@ -1,0 +1,1 @@
+"""The Natural Scenes Dataset: `reader.NSD`, and what it is made of."""

@@ -143,8 +143,8 @@ def to_psc(stored: np.ndarray) -> np.ndarray:
 def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], expected: tuple[int, ...]) -> None:
     if tuple(shape) != expected:
         raise DataError(
-            f"{path}: expected betas of shape {expected} from the subject's mask, found {tuple(shape)}; the mask or the "
-            "betas belong to another subject or preparation"
+            f"{path}: expected betas of shape {expected} from the subject's mask, found {tuple(shape)}; the "
+            "mask or the betas belong to another subject or preparation"
         )
     if dtype.kind != "i" or dtype.itemsize != 2:
         raise DataError(f"{path}: expected int16 betas (percent signal change x 300), found {dtype}")

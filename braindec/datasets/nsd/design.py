@@ -186,7 +186,7 @@ def read_stim_info(root: Path, design: Design, subject: str) -> pd.DataFrame:
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise DataError(
-            f"{path}: {repetitions[column]} of nsdId {own['nsdId'].iloc[row]} is trial {trials[row, column] + 1}, where "
-            f"nsd_expdesign.mat shows {stimulus_id(expected[trials[row, column]])}"
+            f"{path}: {repetitions[column]} of nsdId {own['nsdId'].iloc[row]} is trial {trials[row, column] + 1}, "
+            f"where nsd_expdesign.mat shows {stimulus_id(expected[trials[row, column]])}"
         )
     return info

@@ -1,0 +1,1 @@
+"""THINGS-EEG2: `reader.ThingsEEG2`, and the on-disk dialects that it reads."""

@@ -55,10 +55,11 @@ def _write_images(
     from PIL import Image
 
     concepts = [f"{i + 1:05d}_thing{chr(97 + i)}" for i in range(n_concepts)]
+    others = [f"{i + 1:05d}_other{chr(97 + i)}" for i in range(len(colours["test"]))]
     names = {
         "train": [f"training_images/{c}/{c[6:]}_{k + 1:02d}b.jpg" for c in concepts for k in range(10)],
-        "test": [f"test_images/{i + 1:05d}_other{chr(97 + i)}/other{chr(97 + i)}_01b.jpg" for i in range(len(colours["test"]))],
-    }  # fmt: skip
+        "test": [f"test_images/{c}/{c[6:]}_01b.jpg" for c in others],
+    }
     for part, files in names.items():
         for name, colour in zip(files, colours[part]):
             if with_images:

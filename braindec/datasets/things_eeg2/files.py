@@ -197,7 +197,8 @@ def _read_arrays(folder: Path, dialect: Dialect) -> Recording:
         array, conditions = load(folder / name), load(folder / CONDITIONS[split])
         if array.ndim != 5 or array.shape[3:] != (len(channels), len(times)):
             raise DataError(
-                f"{folder / name}: expected (session, picture, showing, {len(channels)}, {len(times)}), found {array.shape}"
+                f"{folder / name}: expected (session, picture, showing, {len(channels)}, {len(times)}), "
+                f"found {array.shape}"
             )
         if conditions.shape != array.shape[:2] or conditions.min() < 1:
             raise DataError(

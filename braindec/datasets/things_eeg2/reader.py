@@ -9,6 +9,8 @@ Legend: N trials, S channels, T time points.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -18,11 +20,11 @@ import numpy as np
 import pandas as pd
 
 from braindec.contracts import Progress, no_progress
-from braindec.datasets.cache import Block, assemble
+from braindec.datasets.cache import Block, assemble, finished, write_json
 from braindec.datasets.files import BadPositions, ImageFiles, check_positions, fingerprint
 from braindec.datasets.safe_pickle import load
 from braindec.datasets.things_eeg2 import files
-from braindec.types import DataError, Space, Stimuli, Trials
+from braindec.types import DataError, Space, Stimuli, Trials, Unit
 
 IMAGE_FOLDERS = {"train": "training_images", "test": "test_images"}
 _ROW_BLOCK = 8192
@@ -101,30 +103,38 @@ class ThingsEEG2:
 
     def _trials(self, subject: str, cache_dir: Path | None, progress: Progress) -> Trials:
         root = Path(self.root)
-        ids, concepts, _ = self._pictures()
-        recording = files.read(root, subject)
         where = f"{root} {subject}"
-        tables = [
-            _table(where, recording.parts[part], part, ids[part], concepts[part])
-            for part in ("train", "test")
-            if part in recording.parts
-        ]
-        picks = _pick(where, recording.channel_names, self.channels)
-        names = [recording.channel_names[i] for i in picks]
-        arrays = [recording.parts[part].signal for part in ("train", "test") if part in recording.parts]
-        shape = (sum(len(array) for array in arrays), len(picks), arrays[0].shape[2])
+        ids, concepts, _ = self._pictures()
+        pictures = hashlib.sha256(repr(sorted(ids.items())).encode()).hexdigest()[:12]
+        source = {"files": fingerprint(files.signal_files(root, subject)), "pictures": pictures}
         folder = None if cache_dir is None else self._folder(cache_dir, subject)
-        source = {"files": fingerprint(files.signal_files(root, subject)), "channels": names}
-        signal, bad = assemble(folder, shape, _blocks(arrays, picks), source, progress, where)
+        # A finished cache answers alone: the preprocessed files can only be read whole, which takes minutes.
+        prepared = None if folder is None else finished(folder, source)
+        unit: Unit
+        if folder is None or prepared is None:
+            recording = files.read(root, subject)
+            parts = {split: recording.parts[split] for split in ("train", "test") if split in recording.parts}
+            tables = [_table(where, part, split, ids[split], concepts[split]) for split, part in parts.items()]
+            table = pd.concat(tables, ignore_index=True)
+            picks = _pick(where, recording.channel_names, self.channels)
+            names = [recording.channel_names[i] for i in picks]
+            times = recording.times_s
+            unit = "V" if recording.dialect == "raw" else "z"
+            arrays = [part.signal for part in parts.values()]
+            shape = (len(table), len(picks), len(times))
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                table.to_json(folder / "table.json", orient="split")
+                write_json(folder / "axes.json", {"names": names, "times_s": times.tolist(), "unit": unit})
+            signal, bad = assemble(folder, shape, _blocks(arrays, picks), source, progress, where)
+        else:
+            signal, bad = prepared
+            table = pd.read_json(folder / "table.json", orient="split", dtype={"concept": str, "stimulus_id": str})
+            axes = json.loads((folder / "axes.json").read_text())
+            names, times, unit = axes["names"], np.array(axes["times_s"]), axes["unit"]
         kept = check_positions(bad, where, "channels", names, self.bad_positions)
-        trials = Trials(
-            subject=subject,
-            signal=signal,
-            unit="V" if recording.dialect == "raw" else "z",
-            space=Space(kind="channels", size=len(names), names=tuple(names)),
-            times_s=recording.times_s,
-            table=pd.concat(tables, ignore_index=True),
-        )
+        space = Space(kind="channels", size=len(names), names=tuple(names))
+        trials = Trials(subject=subject, signal=signal, unit=unit, space=space, times_s=times, table=table)
         return trials if kept.all() else trials.select_space(kept)
 
     def _pictures(self) -> tuple[dict[str, list[str]], dict[str, list[str]], dict[str, list[Path]]]:

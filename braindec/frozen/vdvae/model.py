@@ -64,15 +64,6 @@ class VDVAE(DecodableNetwork):
         self.seed = seed
         self.draw_on = draw_on
 
-    @classmethod
-    def from_network(
-        cls, network: VDVAENetwork, device: str = "cpu", dtype: Dtype = "float32", **options: Any
-    ) -> VDVAE:
-        """Wrap a network that is in memory already, e.g. one in training; ``options`` as in the constructor."""
-        wrapped = cls("in memory", device, dtype, **options)
-        wrapped._module = network.to(device, wrapped.torch_dtype)
-        return wrapped
-
     def load(self, path: Path) -> tuple[VDVAENetwork, LoadReport]:
         """Build and load strictly; see the class for where the configuration comes from."""
         folder = path if path.is_dir() else path.parent

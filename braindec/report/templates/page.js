@@ -83,15 +83,28 @@
   const heading = (i) => (i === "truth" ? "shown" : data.series[i].label);
 
   function boxSize() {
-    return Math.min(128, (document.documentElement.clientWidth - 42) / 2);
+    const width = document.documentElement.clientWidth;
+    return width <= 640 ? Math.floor((width - 32 - 5) / 2) : 128;
+  }
+
+  /** Enlargement of a picture by whole factors within a box, or 0 when it may be scaled freely. */
+  function factorOf(index, box) {
+    const [, width, height] = data.images[index];
+    const side = Math.max(width, height);
+    return side <= data.tiny ? Math.max(1, Math.floor(box / side)) : 0;
+  }
+
+  function snapped(index, box) {
+    if (index === null || index === undefined || !factorOf(index, box)) return box;
+    return factorOf(index, box) * Math.max(data.images[index][1], data.images[index][2]);
   }
 
   function picture(index, alt, box) {
     if (index === null || index === undefined) return el("span", { className: "none" }, "no picture");
     const [src, width, height] = data.images[index];
-    const image = el("img", { src, alt, decoding: "async", loading: "lazy" });
-    if (Math.max(width, height) <= data.tiny) {
-      const factor = Math.max(1, Math.floor(box / Math.max(width, height)));
+    const image = el("img", { src, alt, decoding: "async" });
+    const factor = factorOf(index, box);
+    if (factor) {
       Object.assign(image, { className: "tiny", width: width * factor, height: height * factor });
     } else {
       image.className = "whole";
@@ -105,9 +118,12 @@
     const text = truth ? item.caption ?? item.concept : item.captions[which] ?? item.labels[which];
     const alt = `${truth ? "Shown" : heading(which)}: ${text ?? `stimulus ${item.stimulus}`}`;
     const decoded = !truth && data.series[which].panel;
-    return el("figure", { className: decoded ? "tile decoded" : "tile" },
+    const figure = el("figure", { className: decoded ? "tile decoded" : "tile" },
       el("span", { className: "frame" }, picture(index, alt, box)),
       el("figcaption", {}, caption ?? heading(which)));
+    if (decoded && !single) figure.lastChild.style.color = `var(--c${which % 6})`;
+    figure.style.setProperty("--box", `${snapped(index, box)}px`);
+    return figure;
   }
 
   function wording(item, which) {
@@ -121,7 +137,10 @@
     if (seen) lines.push(el("span", {}, `○ ${seen}`));
     for (const i of panels) {
       const text = wording(item, i);
-      if (text) lines.push(el("span", { className: "own" }, `● ${single ? "" : `${heading(i)}: `}${text}`));
+      if (!text) continue;
+      const line = el("span", { className: "own" }, `● ${single ? "" : `${heading(i)}: `}${text}`);
+      line.style.color = `var(--c${i % 6})`;
+      lines.push(line);
     }
     return lines.length ? el("p", { className: "words" }, ...lines) : null;
   }
@@ -244,9 +263,9 @@
     const state = readState();
     const chosen = choose(data.items, "random", 8, state);
     const row = el("div", { className: "row" }, ...chosen.map((item) => {
-      const box = document.documentElement.clientWidth <= 640 ? (document.documentElement.clientWidth - 52) / 4 : 112;
+      const width = document.documentElement.clientWidth;
+      const box = width <= 640 ? Math.floor((width - 50) / 4) : 128;
       const button = el("button", { type: "button" }, ...["truth", ...panels].map((which) => tile(item, which, box)));
-      $$(".tile", button).forEach((figure) => figure.style.setProperty("--box", `${box}px`));
       button.setAttribute("aria-label", `Enlarge item ${item.id}`);
       button.addEventListener("click", () => openZoom(chosen, item, state));
       return button;
@@ -292,7 +311,7 @@
     if (extras.length) {
       parts.push(el("div", { className: "small" }, ...extras.map((i) => {
         const value = item.values[i][zoomState.metric];
-        return tile(item, i, 100, `${heading(i)}${value === null ? "" : ` ${show(value)}`}`);
+        return tile(item, i, 128, `${heading(i)}${value === null ? "" : ` ${show(value)}`}`);
       })));
     } else if (!data.allControls) {
       parts.push(el("p", { className: "fine" }, "Control pictures are embedded only for the items of the overview."));

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from braindec.datasets.things_eeg1 import ThingsEEG1, events_file, read_events, recording_file, trial_table, write_fake
 from braindec.types import DataError
 
@@ -114,7 +115,7 @@ def test_duplicate_pictures_missing_column_and_disagreeing_test_flag(damaged: Pa
 def test_recording_cut_short_or_missing(damaged: Path) -> None:
     path = recording_file(damaged, "sub-02").with_suffix(".eeg")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match="cut short|truncated"):
+    with pytest.raises(DataError, match=r"cut short|truncated"):
         ThingsEEG1(str(damaged)).trials("sub-02")
     path.unlink()
     with pytest.raises(DataError, match="vhdr"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from braindec.datasets.things_eeg2 import files
@@ -76,12 +77,29 @@ def test_posterior_channels_are_the_seventeen(originals: dict[str, Path]) -> Non
     np.testing.assert_array_equal(trials.signal, ThingsEEG2(str(originals["B"])).trials("sub-01").signal[:, :17])
 
 
-@pytest.mark.parametrize("dialect", ["A", "D"])
-def test_cache_equals_direct_read(originals: dict[str, Path], tmp_path: Path, dialect: str) -> None:
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_cache_equals_direct_read_and_spares_the_files(
+    originals: dict[str, Path], tmp_path: Path, dialect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     direct = ThingsEEG2(str(originals[dialect])).trials("sub-01")
-    cached = ThingsEEG2(str(originals[dialect]), cache_dir=str(tmp_path)).trials("sub-01")
+    dataset = ThingsEEG2(str(originals[dialect]), cache_dir=str(tmp_path))
+    dataset.trials("sub-01")
+    monkeypatch.setattr(files, "read", lambda *_: pytest.fail("a finished cache must not read the recording"))
+    cached = dataset.trials("sub-01")
     assert isinstance(cached.signal, np.memmap)
     np.testing.assert_array_equal(cached.signal, direct.signal)
+    pd.testing.assert_frame_equal(cached.table, direct.table, check_dtype=False)
+    np.testing.assert_allclose(cached.times_s, direct.times_s)
+    assert (cached.unit, cached.space.names) == (direct.unit, direct.space.names)
+
+
+def test_cache_is_rebuilt_when_the_files_change(damaged: Any, tmp_path: Path) -> None:
+    root = damaged("B")
+    dataset = ThingsEEG2(str(root), cache_dir=str(tmp_path / "cache"))
+    before = np.array(dataset.trials("sub-01").signal)
+    data = pickle.loads(signal_file(root).read_bytes())["preprocessed_eeg_data"]
+    replace_field(signal_file(root), preprocessed_eeg_data=-data)
+    np.testing.assert_array_equal(dataset.trials("sub-01").signal[: len(data) * 4], -before[: len(data) * 4])
 
 
 def test_pictures_can_be_named_from_the_metadata_alone(damaged: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from braindec.datasets.things_meg import ThingsMEG, concept_of, read_events, trial_table, write_fake
 from braindec.types import DataError
 

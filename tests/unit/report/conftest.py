@@ -73,8 +73,13 @@ def blurred(image: np.ndarray, rng: np.random.Generator, strength: float) -> np.
     return np.clip(smooth + noise, 0, 255).astype(np.uint8)
 
 
-def build(n_items: int = 40, side: int = 64, subjects: tuple[str, ...] = ("subj01", "subj02"), seed: int = 0,
-          title: str = "Ridge decoding of seen landscapes") -> ReportContent:
+def build(
+    n_items: int = 40,
+    side: int = 64,
+    subjects: tuple[str, ...] = ("subj01", "subj02"),
+    seed: int = 0,
+    title: str = "Ridge decoding of seen landscapes",
+) -> ReportContent:
     """Content of a run with ``n_items`` items a subject and four controls."""
     rng = np.random.default_rng(seed)
     scenes = np.random.default_rng(99)
@@ -113,12 +118,14 @@ def build(n_items: int = 40, side: int = 64, subjects: tuple[str, ...] = ("subj0
         decoded_labels=labels,
         control_images=control_images,
         training_curves=pd.concat(
-            pd.DataFrame({
-                "epoch": epochs,
-                "subject": subject,
-                "training_loss": np.exp(-epochs / 9) + 0.1 + 0.01 * rng.normal(size=30),
-                "validation_loss": np.exp(-epochs / 8) + 0.2 + 0.002 * epochs + 0.02 * rng.normal(size=30),
-            })
+            pd.DataFrame(
+                {
+                    "epoch": epochs,
+                    "subject": subject,
+                    "training_loss": np.exp(-epochs / 9) + 0.1 + 0.01 * rng.normal(size=30),
+                    "validation_loss": np.exp(-epochs / 8) + 0.2 + 0.002 * epochs + 0.02 * rng.normal(size=30),
+                }
+            )
             for subject in subjects
         ),
         fit_report={"alpha": {"subj01": 10.0, "subj02": 100.0}, "validation_r2": 0.213, "n_features": 1200},

@@ -42,7 +42,7 @@ def images() -> np.ndarray:
 
 @pytest.fixture
 def model() -> VDVAE:
-    return VDVAE.from_network(random_network(SMALL))
+    return VDVAE("in memory").adopt(random_network(SMALL))
 
 
 def test_imagenet64_has_the_published_layers_and_size() -> None:
@@ -101,8 +101,8 @@ def test_all_layers_given_leave_nothing_to_draw(model: VDVAE, images: np.ndarray
 
 
 def test_bfloat16_is_close_to_float32(images: np.ndarray) -> None:
-    exact = VDVAE.from_network(random_network(SMALL)).latents(images)
-    low = VDVAE.from_network(random_network(SMALL), dtype="bfloat16").latents(images)
+    exact = VDVAE("in memory").adopt(random_network(SMALL)).latents(images)
+    low = VDVAE("in memory", dtype="bfloat16").adopt(random_network(SMALL)).latents(images)
     assert low.dtype == np.float32
     assert np.abs(low - exact).max() < 0.3
     assert np.corrcoef(low.ravel(), exact.ravel())[0, 1] > 0.999
@@ -125,7 +125,7 @@ def test_a_checkpoint_is_loaded_by_name_and_strictly(tmp_path: Path, images: np.
     save_file(state, tmp_path / "model.safetensors")
     loaded = VDVAE(str(tmp_path))
     assert loaded.config == SMALL
-    expected = VDVAE.from_network(network).latents(images)
+    expected = VDVAE("in memory").adopt(network).latents(images)
     assert np.abs(loaded.latents(images) - expected).max() < 0.02
     assert loaded.report_ is not None
     assert loaded.report_.matched == len(state)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,15 @@ def test_unknown_layers_and_architectures_are_refused(timm_folder: Path) -> None
         LayerFeatures(file, "timm", depth=1.0, architecture="vit_x").encode(pictures)
     with pytest.raises(DataError, match="does not fit ResNet"):
         LayerFeatures(file, "timm", depth=1.0, architecture="resnet18").encode(pictures)
+
+
+def test_code_beside_the_weights_is_never_run(dino_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "custom"
+    shutil.copytree(dino_folder, folder)
+    settings = json.loads((folder / "config.json").read_text())
+    settings |= {"model_type": "custom", "auto_map": {"AutoConfig": "trap.Config", "AutoModel": "trap.Model"}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "trap.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\n")
+    with pytest.raises(DataError, match="cannot be loaded as AutoModel"):
+        LayerFeatures(str(folder), "transformers", depth=1.0).encode(np.zeros((1, 28, 28, 3), np.uint8))
+    assert not (tmp_path / "sprung").exists()

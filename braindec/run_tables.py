@@ -1,0 +1,63 @@
+"""The tables of a run folder: predictions, reconstructions and per-item scores, read with their ids as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from braindec.artifacts import ArtifactError, read_array, read_table, safe_name
+from braindec.types import PREDICTION_COLUMNS, Predictions
+
+RECONSTRUCTION_COLUMNS = (*PREDICTION_COLUMNS, "image", "caption", "label", "seed", "chain")
+SCORE_COLUMNS = ("item_id", "subject", "fold", "stimulus_id", "metric", "value", "source")
+
+
+def read_predictions(folder: Path, source: str, targets: Sequence[str]) -> Predictions:
+    """Predictions of one source and fold; the named targets that were predicted, memory-mapped."""
+    table = read_table(folder / "table.csv", ("item_id", "subject", "fold", "stimulus_id"))
+    embeddings = {
+        name: read_array(folder / f"{safe_name(name)}.npy")
+        for name in targets
+        if (folder / f"{safe_name(name)}.npy").exists()
+    }
+    return Predictions(table, embeddings, source)
+
+
+def read_reconstructions(path: Path) -> pd.DataFrame:
+    """A table of reconstructions, columns `RECONSTRUCTION_COLUMNS`.
+
+    Raises
+    ------
+    ArtifactError
+        When the file or a column is missing.
+    """
+    text = ("item_id", "subject", "fold", "stimulus_id", "image", "caption", "label", "chain")
+    return _with_columns(path, text, RECONSTRUCTION_COLUMNS, "reconstruct")
+
+
+def read_item_scores(path: Path) -> pd.DataFrame:
+    """Per-item scores of a run (``scores_items.csv``); an undefined value is NaN.
+
+    Raises
+    ------
+    ArtifactError
+        When the file or a column is missing, or a value is no number.
+    """
+    table = _with_columns(path, SCORE_COLUMNS, SCORE_COLUMNS, "evaluate")
+    # An undefined value was written as an empty field.
+    values = pd.to_numeric(table["value"].replace("", "nan"), errors="coerce")
+    broken = values.isna() & ~table["value"].fillna("").isin(["", "nan"])
+    if broken.any():
+        found = table.loc[broken, "value"].iloc[0]
+        raise ArtifactError(f"{path}: column value: expected a number, found {found!r}; run braindec evaluate again")
+    return table.assign(value=values.astype(float))
+
+
+def _with_columns(path: Path, text: tuple[str, ...], columns: tuple[str, ...], command: str) -> pd.DataFrame:
+    table = read_table(path, text)
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        raise ArtifactError(f"{path}: lacks the columns {missing}; run braindec {command} again")
+    return table

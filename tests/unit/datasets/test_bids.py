@@ -1,0 +1,88 @@
+"""Generic BIDS readers on a synthetic folder, and damaged ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from braindec.contracts import Dataset
+from braindec.datasets.bids import BIDSFMRI, BIDSMEEG, write_fake
+from braindec.types import DataError
+
+pytest.importorskip("mne")
+pytest.importorskip("pybv")
+pytest.importorskip("nibabel")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_fake(tmp_path)
+    return tmp_path
+
+
+def test_eeg_runs_become_trials_of_the_named_stimuli(root: Path) -> None:
+    dataset = BIDSMEEG(str(root), "view", concept="kind")
+    assert isinstance(dataset, Dataset)
+    trials, stimuli = dataset.trials("sub-02"), dataset.stimuli()
+    assert trials.signal.shape == (24, 5, 250)
+    assert trials.table["run"].value_counts().to_dict() == {1: 12, 2: 12}
+    assert trials.table.groupby("stimulus_id")["repetition"].max().tolist() == [5] * 4
+    even = (trials.table["concept"] == "0").to_numpy()
+    assert trials.times_s is not None
+    course = trials.signal[even].mean(axis=(0, 1)) - trials.signal[~even].mean(axis=(0, 1))
+    assert abs(trials.times_s[np.argmax(course)] - 0.1) < 0.03
+    assert course.max() == pytest.approx(5e-6, rel=0.3)
+    assert stimuli.images[2].max() == 120
+
+
+def test_fmriprep_volumes_become_trials(root: Path) -> None:
+    dataset = BIDSFMRI(str(root), "scan")
+    trials = dataset.trials("sub-01")
+    assert trials.signal.shape == (24, 18, 1)
+    even = trials.table["stimulus_id"].isin(["s0.png", "s2.png"]).to_numpy()
+    assert trials.signal[even].mean() - trials.signal[~even].mean() == pytest.approx(2.0, abs=0.2)
+    assert dataset.version() != BIDSFMRI(str(root), "scan", window_s=(2.0, 8.0)).version()
+
+
+def test_damaged_folders_are_refused(root: Path) -> None:
+    with pytest.raises(DataError, match="task-other"):
+        BIDSMEEG(str(root), "other").subjects()
+    with pytest.raises(DataError, match=r"no \['picture'\]"):
+        BIDSMEEG(str(root), "view", stimulus="picture").trials("sub-01")
+    path = root / "sub-01/eeg/sub-01_task-view_run-01_events.tsv"
+    events = pd.read_csv(path, sep="\t", keep_default_na=False)
+    events.sample(frac=1, random_state=0).to_csv(path, sep="\t", index=False)
+    with pytest.raises(DataError, match="increasing onsets"):
+        BIDSMEEG(str(root), "view").trials("sub-01")
+    events.assign(onset=events["onset"] * 1000).to_csv(path, sep="\t", index=False)
+    with pytest.raises(DataError, match="another unit"):
+        BIDSMEEG(str(root), "view").trials("sub-01")
+    path.unlink()
+    with pytest.raises(DataError, match=r"runs \[2\]"):
+        BIDSMEEG(str(root), "view").trials("sub-01")
+    (root / "sub-02/eeg/sub-02_task-view_run-02_eeg.eeg").write_bytes(b"\0" * 5000)
+    with pytest.raises(DataError, match="sub-02_task-view_run-02_eeg"):
+        BIDSMEEG(str(root), "view").trials("sub-02")
+
+
+def test_damaged_derivatives_are_refused(root: Path) -> None:
+    folder = root / "derivatives/fmriprep/sub-01/func"
+    volumes = folder / "sub-01_task-scan_run-02_space-T1w_desc-preproc_bold.nii.gz"
+    sidecar = volumes.with_name(volumes.name.replace(".nii.gz", ".json"))
+    sidecar.write_text('{"RepetitionTime": 1.0}')
+    with pytest.raises(DataError, match="different repetition times"):
+        BIDSFMRI(str(root), "scan").trials("sub-01")
+    sidecar.write_text("{}")
+    with pytest.raises(DataError, match="RepetitionTime"):
+        BIDSFMRI(str(root), "scan").trials("sub-01")
+    sidecar.write_text('{"RepetitionTime": 2.0}')
+    content = volumes.read_bytes()
+    volumes.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"run-02.*truncated"):
+        BIDSFMRI(str(root), "scan").trials("sub-01")
+    volumes.unlink()
+    with pytest.raises(DataError, match="missing"):
+        BIDSFMRI(str(root), "scan").trials("sub-01")
