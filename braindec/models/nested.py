@@ -1,4 +1,4 @@
-"""Choosing among decoders by cross-validation inside the training trials.
+"""Choosing among decoders, or joining the best, by cross-validation inside the training trials.
 
 Legend: N trials, C classes, G groups.
 """
@@ -20,10 +20,10 @@ class NestedSelection:
     """A `Decoder` that tries several candidates on held-out groups of the training trials and keeps the best.
 
     The training trials of every subject are divided into groups by a column of their table (runs, say); each candidate
-    is fitted without one part of the groups and scored on it. The best candidate, the first of equals, is then fitted
-    on all training trials. Test trials play no part, so that the outer split stays honest.
+    is fitted without one part of the groups and scored on it. The best candidates, the first of equals, are then fitted
+    on all training trials, and their predictions averaged. Test trials play no part: the outer split stays honest.
 
-    Fitted attribute: ``chosen_``, name of the chosen candidate.
+    Fitted attribute: ``chosen_``, names of the chosen candidates, the best first.
 
     Parameters
     ----------
@@ -33,6 +33,8 @@ class NestedSelection:
         ``repetition``.
     n_folds : number of parts that the groups are divided into; None holds out one group at a time.
     score : ``accuracy`` (mean over classes), or ``auc``, the area under the curve (mean over classes).
+    n_best : so many of the best candidates are kept. Held-out scores of few trials are noisy: several candidates of
+        nearly the same score, averaged, are steadier than the one that happened to lead.
 
     Source: Stone 1974; Varma & Simon 2006, "Bias in error estimation when using cross-validation for model selection".
     """
@@ -44,14 +46,19 @@ class NestedSelection:
         group: Literal["run", "session", "repetition"] = "run",
         n_folds: int | None = None,
         score: Literal["accuracy", "auc"] = "accuracy",
+        n_best: int = 1,
     ) -> None:
-        if not candidates:
-            raise DataError("NestedSelection: needs at least one candidate")
+        if not 1 <= n_best <= len(candidates) or any("/" in name for name in candidates):
+            raise DataError(
+                f"NestedSelection: expected n_best between 1 and the number of candidates, whose names hold no '/', "
+                f"found n_best={n_best} of {sorted(candidates)}"
+            )
         self.candidates = candidates
         self.target = target
         self.group: Literal["run", "session", "repetition"] = group
         self.n_folds = n_folds
         self.score: Literal["accuracy", "auc"] = score
+        self.n_best = n_best
 
     def fit(self, data: TrainingData, context: FitContext) -> Mapping[str, Any]:
         """Select, then fit the chosen candidate; the report holds every candidate's held-out score.
@@ -75,9 +82,9 @@ class NestedSelection:
             name: float(np.mean([self._score(candidate, data, parts, k, quiet) for k in range(max(counts.values()))]))
             for name, candidate in context.progress(list(self.candidates.items()), "candidates")
         }
-        self.chosen_ = max(scores, key=lambda name: scores[name])
-        report = self.candidates[self.chosen_].fit(data, context)
-        return {"chosen": self.chosen_, f"held_out_{self.score}": scores, "groups_held_out": self.group, **report}
+        self.chosen_ = tuple(sorted(scores, key=lambda name: -scores[name])[: self.n_best])
+        fits = {name: dict(self.candidates[name].fit(data, context)) for name in self.chosen_}
+        return {f"held_out_{self.score}": scores, "groups_held_out": self.group, "chosen": fits}
 
     def _score(
         self,
@@ -99,25 +106,32 @@ class NestedSelection:
         return float(np.mean(found))
 
     def predict(self, trials: Trials, device: str) -> dict[str, np.ndarray]:
-        """What the chosen candidate predicts. Raises `DataError` when nothing is fitted."""
-        return self._chosen().predict(trials, device)
+        """Mean of what the chosen candidates predict. Raises `DataError` when nothing is fitted."""
+        made = [self.candidates[name].predict(trials, device) for name in self._chosen()]
+        return {target: np.mean([values[target] for values in made], axis=0, dtype=np.float32) for target in made[0]}
 
     def state(self) -> State:
-        """The chosen candidate's name and state."""
-        return {"chosen": np.array([self.chosen_]), **self._chosen().state()}
+        """Names of the chosen candidates, and their states under those names."""
+        states = {
+            f"{name}/{key}": array for name in self._chosen() for key, array in self.candidates[name].state().items()
+        }
+        return {"chosen": np.array(self.chosen_), **states}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over what `state` gave. Raises `DataError` when the chosen candidate is not among the candidates."""
-        chosen = str(state["chosen"][0])
-        if chosen not in self.candidates:
-            raise DataError(f"NestedSelection: state of candidate {chosen!r}; candidates are {sorted(self.candidates)}")
+        """Take over what `state` gave. Raises `DataError` when a chosen candidate is not among the candidates."""
+        chosen = tuple(str(name) for name in state["chosen"])
+        unknown = sorted(set(chosen) - set(self.candidates))
+        if unknown:
+            raise DataError(f"NestedSelection: state of the candidates {unknown}; these are {sorted(self.candidates)}")
         self.chosen_ = chosen
-        self.candidates[chosen].load_state({name: array for name, array in state.items() if name != "chosen"})
+        for name in chosen:
+            own = {key: array for key, array in state.items() if key.startswith(f"{name}/")}
+            self.candidates[name].load_state({key.removeprefix(f"{name}/"): array for key, array in own.items()})
 
-    def _chosen(self) -> Decoder:
+    def _chosen(self) -> tuple[str, ...]:
         if not hasattr(self, "chosen_"):
             raise DataError("NestedSelection is not fitted: call fit or load_state first")
-        return self.candidates[self.chosen_]
+        return self.chosen_
 
 
 def group_parts(trials: Trials, group: str, n_folds: int | None, seed: int) -> list[np.ndarray]:

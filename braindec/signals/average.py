@@ -38,15 +38,8 @@ def average_repetitions(trials: Trials, max_repetitions: int | None = None) -> T
         raise DataError(f"{where}: the trials are averages already (n_repetitions up to {_most(trials)})")
     if trials.table["stimulus_id"].isna().any():
         raise DataError(f"{where}: {int(trials.table['stimulus_id'].isna().sum())} trials have no stimulus_id")
-    grouped = trials.table.reset_index(drop=True).groupby("stimulus_id", sort=False)
-    rows_of_stimulus = [np.asarray(rows)[:max_repetitions] for rows in grouped.indices.values()]
-    rows_of_stimulus.sort(key=lambda rows: int(rows[0]))
-    signal = np.empty((len(rows_of_stimulus), *trials.signal.shape[1:]), dtype=np.float32)
-    for index, rows in enumerate(rows_of_stimulus):
-        signal[index] = trials.signal[rows].mean(axis=0, dtype=np.float64)
-    table = trials.table.iloc[[int(rows[0]) for rows in rows_of_stimulus]].reset_index(drop=True)
-    table["n_repetitions"] = np.array([len(rows) for rows in rows_of_stimulus], dtype=np.int64)
-    return replace(trials, signal=signal, table=table)
+    rows_of_stimulus = [rows[:max_repetitions] for rows in _rows_by_stimulus(trials)]
+    return _averaged(trials, rows_of_stimulus)
 
 
 def pseudo_trials(trials: Trials, size: int) -> Trials:
@@ -68,28 +61,40 @@ def pseudo_trials(trials: Trials, size: int) -> Trials:
     Raises
     ------
     DataError
-        If ``size`` is below 1, no stimulus has so many trials, a trial has no stimulus, or the trials are averages.
+        If ``size`` is below 1, no stimulus has so many trials, or a trial has no stimulus.
     """
     where = f"pseudo_trials, subject {trials.subject!r}"
     if size < 1:
         raise DataError(f"{where}: expected a size of at least 1, found {size}")
-    table = trials.table.reset_index(drop=True)
-    if table["stimulus_id"].isna().any():
-        raise DataError(f"{where}: {int(table['stimulus_id'].isna().sum())} trials have no stimulus_id")
-    place = table.groupby("stimulus_id", sort=False).cumcount() // size
-    total = table.groupby("stimulus_id")["stimulus_id"].transform("size") // size
-    kept = np.flatnonzero((place < total).to_numpy())
-    if len(kept) == 0:
-        most = int(table["stimulus_id"].value_counts().iloc[0])
+    if trials.table["stimulus_id"].isna().any():
+        raise DataError(f"{where}: {int(trials.table['stimulus_id'].isna().sum())} trials have no stimulus_id")
+    rows_of_stimulus = _rows_by_stimulus(trials)
+    groups = [
+        (rows[start : start + size], start // size)
+        for rows in rows_of_stimulus
+        for start in range(0, len(rows) - size + 1, size)
+    ]
+    if not groups:
+        most = max(len(rows) for rows in rows_of_stimulus)
         raise DataError(f"{where}: no stimulus has {size} trials to average, the commonest has {most}")
-    names = table["stimulus_id"].astype(str) + "\0" + place.astype(str)
-    labelled = trials.select(kept)
-    grouped = replace(labelled, table=labelled.table.assign(stimulus_id=names.iloc[kept].to_numpy()))
-    averaged = average_repetitions(grouped)
-    ids = averaged.table["stimulus_id"].str.split("\0")
-    return replace(
-        averaged, table=averaged.table.assign(stimulus_id=ids.str[0], repetition=ids.str[1].astype(np.int64))
-    )
+    averaged = _averaged(trials, [rows for rows, _ in groups])
+    return replace(averaged, table=averaged.table.assign(repetition=np.array([place for _, place in groups])))
+
+
+def _rows_by_stimulus(trials: Trials) -> list[np.ndarray]:
+    """Rows of each stimulus, in the order in which the stimuli first appear."""
+    grouped = trials.table.reset_index(drop=True).groupby("stimulus_id", sort=False)
+    return sorted((np.asarray(rows) for rows in grouped.indices.values()), key=lambda rows: int(rows[0]))
+
+
+def _averaged(trials: Trials, groups: list[np.ndarray]) -> Trials:
+    """One trial a group of rows: their mean, with the table row of the first."""
+    signal = np.empty((len(groups), *trials.signal.shape[1:]), dtype=np.float32)
+    for index, rows in enumerate(groups):
+        signal[index] = trials.signal[rows].mean(axis=0, dtype=np.float64)
+    table = trials.table.iloc[[int(rows[0]) for rows in groups]].reset_index(drop=True)
+    table["n_repetitions"] = np.array([len(rows) for rows in groups], dtype=np.int64)
+    return replace(trials, signal=signal, table=table)
 
 
 def _most(trials: Trials) -> int:
