@@ -31,6 +31,8 @@ class Experiment:
     average_train : average a stimulus's repetitions before fitting (the split comes first).
     test_repetitions : how many repetitions of a test stimulus are averaged before predicting: ``all``, a number
         (the first n), or ``single`` to predict every trial by itself.
+    test_pseudo_trials : with a number of ``test_repetitions``, average every so many trials of a stimulus into a test
+        item of its own (pseudo-trials), rather than the first ones into one.
     controls : which controls of the evaluation protocol are run.
     n_resamples : bootstrap resamples behind each interval.
     batch_size : predictions that pass the stages at a time; changes memory, never a result.
@@ -53,6 +55,7 @@ class Experiment:
     subject: str | list[str]
     average_train: bool
     test_repetitions: int | Literal["all", "single"]
+    test_pseudo_trials: bool
     controls: list[ControlName]
     n_resamples: int
     batch_size: int

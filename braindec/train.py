@@ -107,6 +107,7 @@ def _fit_and_predict(
     options = FitOptions(
         average_train=config.average_train,
         test_repetitions=config.test_repetitions,
+        test_pseudo_trials=config.test_pseudo_trials,
         seed=config.seed,
         device=resolve_device(config.device),
         cache_dir=None if config.cache_dir is None else Path(config.cache_dir),

@@ -105,3 +105,40 @@ class ConceptNWay:
                 name = f"{target}_concept_top{k}" if self.n is None else f"{target}_concept_{self.n}way_top{k}"
                 found.append(Scores(name, values, "higher", k / n_candidates, n_candidates, flags))
         return found
+
+
+class ConceptAUC:
+    """Area under the ROC curve of each concept against the others, from predicted one-hot values.
+
+    A row's value is the share of rows of other concepts, of the same subject and fold, in which its concept was
+    predicted less strongly; ties count half. The mean over the rows of a concept is that concept's area under the curve
+    (the Mann-Whitney statistic), so that the mean over all rows is the average over concepts, weighted by their rows.
+
+    Parameters
+    ----------
+    target : name of the one-hot embedding.
+    name : name in the results.
+
+    Source: Hanley & McNeil 1982, "The meaning and use of the area under a ROC curve".
+    """
+
+    def __init__(self, target: str = "concepts", name: str = "concept_auc") -> None:
+        self.target = target
+        self.name = name
+
+    def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
+        """One value a prediction; empty without the target or concepts, NaN where a fold shows one concept only."""
+        if self.target not in evidence.embeddings or evidence.gallery.concepts is None:
+            return ()
+        predicted_NC = evidence.embeddings[self.target][:, 0]
+        own_N = evidence.gallery_embeddings[self.target][evidence.truth, 0].argmax(axis=1)
+        values = np.full(len(own_N), np.nan)
+        for concept in np.unique(own_N):
+            inside = own_N == concept
+            others = np.sort(predicted_NC[~inside, concept])
+            if len(others):
+                mine = predicted_NC[inside, concept]
+                below = np.searchsorted(others, mine, "left") + np.searchsorted(others, mine, "right")
+                values[inside] = below / (2 * len(others))
+        n_concepts = len(set(evidence.gallery.concepts))
+        return (Scores(self.name, values, "higher", 0.5, n_concepts, ("each concept against the others",)),)

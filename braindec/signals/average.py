@@ -38,14 +38,62 @@ def average_repetitions(trials: Trials, max_repetitions: int | None = None) -> T
         raise DataError(f"{where}: the trials are averages already (n_repetitions up to {_most(trials)})")
     if trials.table["stimulus_id"].isna().any():
         raise DataError(f"{where}: {int(trials.table['stimulus_id'].isna().sum())} trials have no stimulus_id")
+    rows_of_stimulus = [rows[:max_repetitions] for rows in _rows_by_stimulus(trials)]
+    return _averaged(trials, rows_of_stimulus)
+
+
+def pseudo_trials(trials: Trials, size: int) -> Trials:
+    """Averages of ``size`` successive trials of one stimulus; a rest that does not fill a group is left out.
+
+    Trials are taken in the table's order, each in at most one average, so that the averages are independent. Select
+    the trials of one part of a fold first.
+
+    Parameters
+    ----------
+    trials : trials of one subject, e.g. a fold's test trials.
+    size : trials in one average.
+
+    Returns
+    -------
+    Trials
+        As `average_repetitions`, with several rows a stimulus; ``repetition`` counts a stimulus' averages from 0.
+
+    Raises
+    ------
+    DataError
+        If ``size`` is below 1, no stimulus has so many trials, or a trial has no stimulus.
+    """
+    where = f"pseudo_trials, subject {trials.subject!r}"
+    if size < 1:
+        raise DataError(f"{where}: expected a size of at least 1, found {size}")
+    if trials.table["stimulus_id"].isna().any():
+        raise DataError(f"{where}: {int(trials.table['stimulus_id'].isna().sum())} trials have no stimulus_id")
+    rows_of_stimulus = _rows_by_stimulus(trials)
+    groups = [
+        (rows[start : start + size], start // size)
+        for rows in rows_of_stimulus
+        for start in range(0, len(rows) - size + 1, size)
+    ]
+    if not groups:
+        most = max(len(rows) for rows in rows_of_stimulus)
+        raise DataError(f"{where}: no stimulus has {size} trials to average, the commonest has {most}")
+    averaged = _averaged(trials, [rows for rows, _ in groups])
+    return replace(averaged, table=averaged.table.assign(repetition=np.array([place for _, place in groups])))
+
+
+def _rows_by_stimulus(trials: Trials) -> list[np.ndarray]:
+    """Rows of each stimulus, in the order in which the stimuli first appear."""
     grouped = trials.table.reset_index(drop=True).groupby("stimulus_id", sort=False)
-    rows_of_stimulus = [np.asarray(rows)[:max_repetitions] for rows in grouped.indices.values()]
-    rows_of_stimulus.sort(key=lambda rows: int(rows[0]))
-    signal = np.empty((len(rows_of_stimulus), *trials.signal.shape[1:]), dtype=np.float32)
-    for index, rows in enumerate(rows_of_stimulus):
+    return sorted((np.asarray(rows) for rows in grouped.indices.values()), key=lambda rows: int(rows[0]))
+
+
+def _averaged(trials: Trials, groups: list[np.ndarray]) -> Trials:
+    """One trial a group of rows: their mean, with the table row of the first."""
+    signal = np.empty((len(groups), *trials.signal.shape[1:]), dtype=np.float32)
+    for index, rows in enumerate(groups):
         signal[index] = trials.signal[rows].mean(axis=0, dtype=np.float64)
-    table = trials.table.iloc[[int(rows[0]) for rows in rows_of_stimulus]].reset_index(drop=True)
-    table["n_repetitions"] = np.array([len(rows) for rows in rows_of_stimulus], dtype=np.int64)
+    table = trials.table.iloc[[int(rows[0]) for rows in groups]].reset_index(drop=True)
+    table["n_repetitions"] = np.array([len(rows) for rows in groups], dtype=np.int64)
     return replace(trials, signal=signal, table=table)
 
 

@@ -139,17 +139,52 @@ def leave_run_out(table: pd.DataFrame) -> tuple[Fold, ...]:
 
     A stimulus shown in several runs is on both sides of some folds; exactly those carry `Fold.allow_leak`.
     """
+    return leave_group_out(table, "run")
+
+
+def leave_group_out(
+    table: pd.DataFrame, column: Literal["session", "run", "repetition"], n_folds: int | None = None, seed: int = 0
+) -> tuple[Fold, ...]:
+    """Cross-validation over groups of trials that a column names; every group is in one fold's test part.
+
+    Where a data set holds people in one table as its sessions, ``column="session"`` leaves people out. A run is named
+    by its session and its run number. A stimulus shown in several groups is on both sides of some folds; exactly those
+    carry `Fold.allow_leak`.
+
+    Parameters
+    ----------
+    table : trial table.
+    column : what names a group.
+    n_folds : number of folds of (nearly) equally many groups, drawn by ``seed``; None leaves one group out a fold.
+    seed : which groups share a fold.
+
+    Raises
+    ------
+    DataError
+        If there are fewer groups than folds, or a trial has no group.
+    """
     rows = _usable(table)
-    session, run = (table[column].to_numpy()[rows] for column in ("session", "run"))
+    columns = ("session", "run") if column == "run" else (column,)
+    for name in columns:
+        _refuse_missing(table[name].to_numpy()[rows], name)
+    group_of = list(zip(*(table[name].to_numpy()[rows] for name in columns)))
+    distinct = sorted(set(group_of))
+    number = {group: i for i, group in enumerate(distinct)}
+    group_N = np.array([number[group] for group in group_of])
+    if n_folds is None:
+        parts = [np.array([i]) for i in range(len(distinct))]
+        names = ["-".join(f"{name}-{value}" for name, value in zip(columns, group)) for group in distinct]
+    elif 2 <= n_folds <= len(distinct):
+        parts = np.array_split(np.random.default_rng(seed).permutation(len(distinct)), n_folds)
+        names = [f"fold-{k}" for k in range(n_folds)]
+    else:
+        raise DataError(f"leave_group_out: expected n_folds of 2 to {len(distinct)} ({column}s), found {n_folds}")
     stimulus = table["stimulus_id"].to_numpy()[rows]
-    _refuse_missing(session, "session")
-    _refuse_missing(run, "run")
     folds = []
-    for one_session, one_run in sorted(set(zip(session, run))):
-        held_out = (session == one_session) & (run == one_run)
+    for name, part in zip(names, parts):
+        held_out = np.isin(group_N, part)
         shared = set(stimulus[held_out]) & set(stimulus[~held_out])
-        reason = "stimuli of the held-out run were also shown in other runs, by design" if shared else None
-        name = f"session-{one_session}-run-{one_run}"
+        reason = f"stimuli of the held-out {column} were also shown in other {column}s, by design" if shared else None
         folds.append(Fold(name, rows[~held_out], _no_rows(), rows[held_out], reason))
     return tuple(folds)
 

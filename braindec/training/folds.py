@@ -23,7 +23,7 @@ from braindec.artifacts import (
     write_table,
 )
 from braindec.contracts import Decoder, FitContext, Progress, Target, TrainingData, Transform
-from braindec.signals.average import average_repetitions
+from braindec.signals.average import average_repetitions, pseudo_trials
 from braindec.signals.leak import FitRecord
 from braindec.targets.cache import load_or_compute
 from braindec.training.partition import ROW, Partition
@@ -49,6 +49,7 @@ class FitOptions:
 
     average_train: bool
     test_repetitions: int | Literal["all", "single"]
+    test_pseudo_trials: bool
     seed: int
     device: str
     cache_dir: Path | None
@@ -197,14 +198,23 @@ def training_ids(run: RunFolder, fold: str) -> tuple[str, ...]:
 
 
 def open_test_trials(
-    run: RunFolder, partition: Partition, transforms: Transforms, repetitions: int | Literal["all", "single"]
+    run: RunFolder,
+    partition: Partition,
+    transforms: Transforms,
+    repetitions: int | Literal["all", "single"],
+    in_groups: bool = False,
 ) -> Trials:
-    """Unseal a partition's test trials, transform them with training statistics, and average as asked."""
+    """Unseal a partition's test trials, transform them with training statistics, and average as asked.
+
+    With ``in_groups`` every so many repetitions make a test item, rather than the first ones alone.
+    """
     trials = partition.open_test(run.decoder(partition.fold.name) / "decoder" / "state.json")
     for transform in transforms.values():
         trials = transform.apply(trials)
     if repetitions == "single":
         return trials
+    if in_groups and repetitions != "all":
+        return pseudo_trials(trials, int(repetitions))
     return average_repetitions(trials, None if repetitions == "all" else int(repetitions))
 
 
