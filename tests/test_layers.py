@@ -31,7 +31,7 @@ FLOORS = {
     "console": 5,
     "completion": 5,
     "compose": 5,
-    "doctor": 5,
+    "doctor": 6,
     "train": 6,
     "reconstruct": 6,
     "evaluate": 6,
