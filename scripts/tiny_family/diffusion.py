@@ -217,7 +217,7 @@ def judge_pictures(run: Run, name: str, found: np.ndarray, truth: HeldOut) -> di
 
 def measure(run: Run) -> dict[str, float]:
     """Two-way identification by the judge of pictures from true tokens: image, text, both, and from a blurred start."""
-    n = 200 if run.device != "cpu" else 20
+    n = run.judged_on(200)
     truth = held_out_conditions(run, n)
     diffusion = DualDiffusion(str(run.networks / FOLDERS["diffusion"]), device=run.device, batch_size=100)
     seeds = list(range(n))

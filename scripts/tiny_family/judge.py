@@ -66,7 +66,7 @@ def train(run: Run) -> dict[str, Any]:
     folder = run.networks / FOLDERS["judge"]
     save_half(model, folder)
     write_preprocessing(folder)
-    batch = held_out(1000)
+    batch = held_out(run.judged_on(1000))
     logits, _ = judged(folder, batch.images, run.device)
     truth = labels_of(batch)
     return {**summary, "parameters": parameters_of([model]), **accuracy(logits, truth)}

@@ -36,6 +36,7 @@ class Scenes:
     vocabulary: int
     start: int
     end: int
+    padding: int
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,6 +77,7 @@ def load_scenes(run: Run, part: str = "train", fields: tuple[str, ...] = ()) -> 
         vocabulary=tokenizer.get_vocab_size(),
         start=tokenizer.token_to_id("<|startoftext|>"),
         end=tokenizer.token_to_id("<|endoftext|>"),
+        padding=tokenizer.token_to_id("<|padding|>"),
     )
 
 
