@@ -10,24 +10,8 @@ from typing import Any, Literal
 import numpy as np
 
 from braindec.models.classifier import ConceptClassifier
+from braindec.signals.shrinkage import ledoit_wolf_shrinkage
 from braindec.types import DataError
-
-
-def ledoit_wolf_shrinkage(residual_NF: np.ndarray) -> float:
-    """Optimal share in [0, 1] of the scaled identity in the covariance of centred rows (N, F).
-
-    Source: Ledoit & Wolf 2004, "A well-conditioned estimator for large-dimensional covariance matrices", lemma 3.3.
-    The three sums are taken over the Gram matrix of trials where that is the smaller one.
-    """
-    n_trials, n_features = residual_NF.shape
-    squares_NF = residual_NF**2
-    mean_variance = squares_NF.sum() / (n_trials * n_features)
-    gram = residual_NF @ residual_NF.T if n_trials < n_features else residual_NF.T @ residual_NF
-    squared_norm = float((gram**2).sum()) / n_trials**2
-    fourth = float((squares_NF.sum(axis=1) ** 2).sum())
-    distance = squared_norm / n_features - mean_variance**2
-    error = (fourth / n_trials - squared_norm) / (n_features * n_trials)
-    return 0.0 if error <= 0 else 1.0 if distance <= error else float(error / distance)
 
 
 def shrunk_solve(residual_NF: np.ndarray, shrinkage: float, right_FC: np.ndarray) -> np.ndarray:

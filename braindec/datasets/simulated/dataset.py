@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from typing import Literal, get_args
 
 import numpy as np
+import pandas as pd
 
 from braindec.datasets.simulated.cortex import Cortex
 from braindec.datasets.simulated.features import SceneFeatures, scene_features
@@ -180,20 +181,9 @@ class Simulated:
             If the subject is unknown.
         """
         number = self._number(subject)
-        train, test = self.selection.train[number], self.selection.test
-        if self.leak == "stimulus":
-            train = train + test[: self._n_leaks()]
-        table = schedule(
-            {"train": train, "test": test},
-            {"train": self.repetitions_train, "test": self.repetitions_test},
-            self.n_sessions,
-            self._rng(number, "schedule"),
-        )
-        row_of = {stimulus: row for row, stimulus in enumerate(self.selection.scene_of)}
-        rows = table["stimulus_id"].map(row_of).to_numpy()
-        table["concept"] = np.array(self._scenes.concepts)[rows]
+        table, rows = self.trial_table(subject)
         cortex, instrument = self.cortex(subject), self.instrument(subject)
-        response = cortex.respond(self._features)[rows]
+        response = cortex.respond(self.features)[rows]
         signal = record(response, table["session"].to_numpy(), instrument, self.drift, self._rng(number, "noise"))
         if self.leak == "duplicate_trial":
             trained = np.flatnonzero(table["split"] == "train")[: self._n_leaks()]
@@ -208,6 +198,23 @@ class Simulated:
             table=table,
             noise_ceiling=instrument.ncsnr,
         )
+
+    def trial_table(self, subject: str) -> tuple[pd.DataFrame, np.ndarray]:
+        """The subject's trial table in order of time, and the row of `stimuli` that each trial shows."""
+        number = self._number(subject)
+        train, test = self.selection.train[number], self.selection.test
+        if self.leak == "stimulus":
+            train = train + test[: self._n_leaks()]
+        table = schedule(
+            {"train": train, "test": test},
+            {"train": self.repetitions_train, "test": self.repetitions_test},
+            self.n_sessions,
+            self._rng(number, "schedule"),
+        )
+        row_of = {stimulus: row for row, stimulus in enumerate(self.selection.scene_of)}
+        rows = table["stimulus_id"].map(row_of).to_numpy()
+        table["concept"] = np.array(self._scenes.concepts)[rows]
+        return table, rows
 
     def cortex(self, subject: str) -> Cortex:
         """The subject's brain, for checks against what was planted."""
@@ -261,7 +268,8 @@ class Simulated:
         return render_indices(list(self.selection.scene_of.values()), self.seed, self.image_size)
 
     @cached_property
-    def _features(self) -> SceneFeatures:
+    def features(self) -> SceneFeatures:
+        """Features of every stimulus, in the order of `stimuli`: what a simulated brain reacts to."""
         return scene_features(self._scenes)
 
     def _size(self, number: int) -> int:
