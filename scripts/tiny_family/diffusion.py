@@ -138,7 +138,7 @@ def train(run: Run) -> dict[str, Any]:
     begin = run.start_from("diffusion")
     if begin is not None:
         unet = type(unet).from_pretrained(begin / "unet")
-    unet.to(run.device)
+    unet.to(run.device).train()
     size = run.batch_of(512)
     signal, spread = tables(run.device)
 

@@ -39,7 +39,7 @@ def train(run: Run) -> dict[str, Any]:
     model = build()
     if begin is not None:
         model = type(model).from_pretrained(begin)
-    model.to(run.device, memory_format=torch.channels_last)
+    model.to(run.device, memory_format=torch.channels_last).train()
     size = run.batch_of(128)
 
     def losses_of(pixels: Tensor, noise: Tensor) -> Tensor:
@@ -53,8 +53,9 @@ def train(run: Run) -> dict[str, Any]:
         return torch.stack([error + 0.5 * edges + 1e-5 * rate, functional.mse_loss(decoded, pixels), rate])
 
     def trial(function: Any) -> Tensor:
-        pixels = torch.rand(size, 3, SIZE, SIZE, device=run.device)
-        return function(pixels, torch.randn(size, 4, SIZE // 4, SIZE // 4, device=run.device))[0]
+        # As in training, strides included: another layout would be compiled anew.
+        images = torch.randint(0, 256, (size, SIZE, SIZE, 3), dtype=torch.uint8, device=run.device)
+        return function(pixels_of(images), torch.randn(size, 4, SIZE // 4, SIZE // 4, device=run.device))[0]
 
     losses = try_compiled("vae", run, losses_of, trial, 70)
     scenes = load_scenes(run, fields=("images",))
