@@ -10,7 +10,7 @@ from typing import Any
 
 from braindec.artifacts import atomic_write
 from braindec.report.page import Cell, render
-from braindec.report.words import finite, interval, label, number
+from braindec.report.words import finite, label, number
 from braindec.types import DataError
 
 BENDING = ("transductive", "oracle", "allow_leak")
@@ -83,12 +83,15 @@ def _board(board: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]
             raise DataError(
                 f"published figures of {row['system']}: expected {len(columns)} values, found {len(row['values'])}"
             )
-        cells = [Cell(number(finite(value)), finite(value)) for value in row["values"]]
+        cells = [
+            Cell(_printed(finite(value), column), finite(value))
+            for value, column in zip(row["values"], columns, strict=True)
+        ]
         rows.append(_row(row["system"], row["source"], [row["caveat"]], cells))
     for entry in entries:
         if entry.manifest.get("dataset") != board["dataset"]:
             continue
-        cells = [_cell(_found(entry.scores["metrics"], column), float(column["scale"])) for column in columns]
+        cells = [_cell(_found(entry.scores["metrics"], column), column) for column in columns]
         if any(cell.sort is not None for cell in cells):
             rows.append(_run_row(entry, cells))
     names = [{"name": column["name"], "direction": column["direction"]} for column in columns]
@@ -114,9 +117,7 @@ def _own_board(entries: Sequence[Entry]) -> dict[str, Any]:
     for entry in entries:
         for name, metric in entry.scores["metrics"].items():
             directions.setdefault(name, metric["direction"])
-    rows = [
-        _run_row(entry, [_cell(entry.scores["metrics"].get(name), 1.0) for name in directions]) for entry in entries
-    ]
+    rows = [_run_row(entry, [_cell(entry.scores["metrics"].get(name), {}) for name in directions]) for entry in entries]
     columns = [{"name": label(name), "direction": direction} for name, direction in directions.items()]
     note = "Runs of different data sets, subjects or galleries stand in one table here: compare within a data set."
     return {"id": OWN_BOARD, "title": "All runs", "note": note, "columns": columns, "rows": rows}
@@ -135,10 +136,16 @@ def _row(
     return {"system": system, "link": link, "source": source, "caveats": caveats, "cells": cells, "own": own}
 
 
-def _cell(metric: Mapping[str, Any] | None, scale: float) -> Cell:
+def _cell(metric: Mapping[str, Any] | None, column: Mapping[str, Any]) -> Cell:
     value = None if metric is None else finite(metric["value"])
     if metric is None or value is None:
         return Cell("–", None)
-    bounds = metric.get("ci95")
-    scaled = None if bounds is None or None in bounds else [scale * bound for bound in bounds]
-    return Cell(number(scale * value), scale * value, interval(scaled))
+    scale = float(column.get("scale", 1))
+    bounds = [float(bound) for bound in metric.get("ci95") or () if bound is not None]
+    ends = f"[{', '.join(_printed(scale * bound, column) for bound in bounds)}]" if len(bounds) == 2 else ""
+    return Cell(_printed(scale * value, column), scale * value, ends)
+
+
+def _printed(value: float | None, column: Mapping[str, Any]) -> str:
+    decimals = column.get("decimals")
+    return number(value) if value is None or decimals is None else f"{value:.{decimals}f}"
