@@ -14,8 +14,9 @@ from braindec import __version__
 COMMANDS = {
     "train": "fit a decoder on training trials, then predict the sealed test trials",
     "reconstruct": "turn a run's predictions into pictures and words:  run=DIR",
-    "evaluate": "score a run against its controls and write report.html:  run=DIR",
+    "evaluate": "score a run against its controls and write report.html:  run=DIR, or folder=DIR truth=DIR",
     "compare": "paired comparison of runs, with intervals:  runs=[DIR,DIR]",
+    "leaderboard": "collect runs on one page beside published figures:  folder=DIR",
     "demo": "train, reconstruct and evaluate on the simulated data set",
     "doctor": "check Python, torch, GPU, disk, data folders and weights",
     "completion": "print a shell completion script:  braindec completion bash",

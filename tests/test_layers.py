@@ -36,6 +36,7 @@ FLOORS = {
     "reconstruct": 6,
     "evaluate": 6,
     "compare": 6,
+    "leaderboard": 6,
     "demo": 7,
     "cli": 7,
 }

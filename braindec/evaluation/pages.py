@@ -20,6 +20,7 @@ def report_content(
     items: pd.DataFrame,
     decoded: Sequence[Evidence],
     manifest: Mapping[str, Any],
+    links: Mapping[str, str] | None = None,
 ) -> ReportContent:
     """Gather what `braindec.report.page.write_report` shows of a run.
 
@@ -28,14 +29,16 @@ def report_content(
     scores, items : of `braindec.metrics.summary.summarise`.
     decoded : the decoded evidence of every subject and fold.
     manifest : the run's.
+    links : item id -> its full-size picture relative to the page; None means where ``reconstruct`` puts them.
     """
-    images, captions, labels, links = {}, {}, {}, {}
+    images, captions, labels = {}, {}, {}
+    own_links = {}
     truth_images, truth_captions, truth_concepts = {}, {}, {}
     for evidence in decoded:
         for row, item in enumerate(evidence.table["item_id"]):
             if evidence.images is not None:
                 images[item] = evidence.images[row]
-                links[item] = f"reconstructions/{item}.png"
+                own_links[item] = f"reconstructions/{item}.png"
             if evidence.captions is not None:
                 captions[item] = evidence.captions[row]
             if evidence.labels is not None:
@@ -61,7 +64,7 @@ def report_content(
         fit_report={name: read_json(run.decoder(name) / "fit.json") for name in run.folds()},
         manifest=manifest,
         config_yaml=(run.path / "config.yaml").read_text(),
-        image_links=links,
+        image_links=own_links if links is None else links,
     )
 
 

@@ -18,7 +18,7 @@ SMALL = [
     "dataset.repetitions_train=1",
     "dataset.repetitions_test=2",
     "targets.pixels.size=16",
-    "metric=[pixcorr_native,ssim_native,mse,two_way,concept_accuracy]",
+    "metric=[pixcorr_native,ssim_native,mse,two_way,retrieval_words,concept_accuracy]",
     "n_resamples=200",
     "device=cpu",
 ]
