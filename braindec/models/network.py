@@ -85,18 +85,19 @@ class BrainNetwork(nn.Module):
             if not name or "." in name or "/" in name:
                 raise DataError(f"names of subjects and targets may not be empty or hold '.' or '/': {name!r}")
         self.subjects = tuple(signals)
-        self.stem = None if parts.stem is None else parts.stem(signals=dict(signals))
+        self.stem: Any = None if parts.stem is None else parts.stem(signals=dict(signals))
         self.adapters: Any = nn.ModuleDict()
         self.builders: Any = nn.ModuleDict()
+        shapes: dict[str, tuple[int, ...]] = {}
         for subject, signal in signals.items():
-            seen = signal if self.stem is None else self.stem.out_signal(signal)  # type: ignore[operator]
-            adapter = parts.adapter(signal=seen)
+            seen = signal if self.stem is None else self.stem.out_signal(signal)
+            adapter: Any = parts.adapter(signal=seen)
             self.adapters[_key(subject)] = adapter
+            shapes[subject] = tuple(adapter.out_shape)
             if parts.builder is not None:
                 if not hasattr(adapter, "reduce"):
                     raise DataError(f"builder: {type(adapter).__name__} has nothing to rebuild; use PooledAdapter")
                 self.builders[_key(subject)] = parts.builder(adapter=adapter)
-        shapes = {subject: tuple(self.adapters[_key(subject)].out_shape) for subject in signals}
         if len(set(shapes.values())) != 1:
             raise DataError(
                 f"adapters: subjects need one common shape of features, found {shapes}; choose an adapter that maps to "

@@ -1,8 +1,9 @@
 """What the makers of a network's parts are told: the shape of a subject's signal.
 
-A part is a `torch.nn.Module` made by a partially applied class. A stem or an adapter takes ``signal`` (`SignalShape`), an
-encoder ``in_shape``, a head ``in_shape`` and ``shape_KD``, a prior ``shape_KD``. Stems, adapters and encoders have an
-attribute ``out_shape``: the shape of what they return without its batch axis.
+A part is a `torch.nn.Module` made by a partially applied class. An adapter takes ``signal`` (`SignalShape`), a stem
+``signals`` (subject -> `SignalShape`), a builder ``adapter``, an encoder ``in_shape``, a head ``in_shape`` and
+``shape_KD``, a prior ``shape_KD``. Adapters and encoders have an attribute ``out_shape``: the shape of what they return
+without its batch axis; a stem has a method ``out_signal`` that says what a subject's adapter is given.
 
 Legend: B trials of a batch, S space, T time, C channels, W width, K tokens, D embedding dimensions.
 """
@@ -12,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import nn
 
-Part = Callable[..., nn.Module]
+Part = Callable[..., Any]
 """Makes a part once shapes are known."""
 
 

@@ -13,7 +13,9 @@ from braindec.types import DataError
 class Schedule(Protocol):
     """Progress in [0, 1] -> value."""
 
-    def __call__(self, progress: float) -> float: ...
+    def __call__(self, progress: float) -> float:
+        """The value."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class WeightedSum(nn.Module):
             weight = at(term.weight, view.progress)
             if weight == 0:
                 continue
-            objective: Objective = term.objective  # type: ignore[assignment]
+            objective = term.objective
             losses[name] = objective(everyone if everyone is not None and objective.needs_negatives else view)
             weighted = weight * losses[name]
             total = weighted if total is None else total + weighted

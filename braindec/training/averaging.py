@@ -36,7 +36,7 @@ class WeightAverage:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The module has the averaged weights inside this context."""
-        current = [p for p in self.module.parameters() if p.requires_grad]
+        current: list[torch.Tensor] = [p for p in self.module.parameters() if p.requires_grad]
         own = [p.detach().clone() for p in current]
         with torch.no_grad():
             torch._foreach_copy_(current, self.values)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,9 +133,7 @@ def epoch_rows(
         If a subject has fewer trials (or stimuli) than its share of a batch.
     """
     passes: dict[str, list[np.ndarray]] = {}
-    draws = {
-        subject: np.random.default_rng([seed, epoch, position]) for position, subject in enumerate(stimulus_N)
-    }
+    draws = {subject: np.random.default_rng([seed, epoch, position]) for position, subject in enumerate(stimulus_N)}
     for subject, stimuli in stimulus_N.items():
         passes[subject] = [_one_pass(stimuli, one_per_stimulus, draws[subject])]
         if len(passes[subject][0]) < per_subject:
@@ -164,7 +162,7 @@ def _one_pass(stimulus_N: np.ndarray, one_per_stimulus: bool, draw: np.random.Ge
     return draw.permutation(order[first])
 
 
-def prefetched(batches: Iterator[Batch]) -> Iterator[Batch]:
+def prefetched(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
     """The same batches, made ahead by a thread; an exception of the thread is raised here."""
     waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(PREFETCHED_BATCHES)
     stop = threading.Event()

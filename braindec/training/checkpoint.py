@@ -1,8 +1,8 @@
 """Checkpoints: weights as safetensors, optimiser state, and where training stood; whole or not at all.
 
-A checkpoint is a folder ``step-N``; ``latest.json`` names the last whole one and is replaced in one move, so that a kill
-at any moment leaves a checkpoint that can be taken up. Random numbers are a function of seed and step, and so are batches:
-neither needs saving.
+A checkpoint is a folder ``step-N``; ``latest.json`` names the last whole one and is replaced in one move, so that a
+kill at any moment leaves a checkpoint that can be taken up. Random numbers are a function of seed and step, and so are
+batches: neither needs saving.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from braindec.artifacts import ArtifactError, read_json, write_json
 from braindec.types import DataError
 
 LATEST = "latest.json"
-BEST = "best.safetensors"
 _SPARE_BYTES = 1 << 20
 
 
@@ -63,7 +62,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ArtifactError(f"{path}: not a readable safetensors file ({error}); delete its folder and fit again") from error
+        raise ArtifactError(f"{path}: not readable safetensors ({error}); delete its folder and fit again") from error
 
 
 def save_checkpoint(
@@ -72,6 +71,7 @@ def save_checkpoint(
     standing: Standing,
     weights: Mapping[str, torch.Tensor],
     averaged: Mapping[str, torch.Tensor] | None,
+    best: Mapping[str, torch.Tensor] | None,
     optimiser: torch.optim.Optimizer,
 ) -> None:
     """Write a checkpoint and drop the one before it. Raises `ArtifactError` when the disk is full."""
@@ -81,6 +81,8 @@ def save_checkpoint(
     save_tensors(target / "weights.safetensors", weights)
     if averaged is not None:
         save_tensors(target / "averaged.safetensors", averaged)
+    if best is not None:
+        save_tensors(target / "best.safetensors", best)
     state = optimiser.state_dict()
     path = target / "optimiser.pt"
     _check_space(path, sum(t.numel() * t.element_size() for s in state["state"].values() for t in s.values()))
@@ -103,6 +105,7 @@ class Checkpoint:
     standing: Standing
     weights: dict[str, torch.Tensor]
     averaged: dict[str, torch.Tensor] | None
+    best: dict[str, torch.Tensor] | None
     optimiser: dict[str, Any]
 
 
@@ -123,12 +126,13 @@ def load_checkpoint(folder: Path, fingerprint: str) -> Checkpoint | None:
             f"{latest['fingerprint'][:12]}, this fit is {fingerprint[:12]}); delete the folder to start anew"
         )
     source = folder / latest["checkpoint"]
-    averaged = source / "averaged.safetensors"
+    averaged, best = source / "averaged.safetensors", source / "best.safetensors"
     standing = Standing(**{name: latest[name] for name in Standing.__dataclass_fields__})
     return Checkpoint(
         standing,
         load_tensors(source / "weights.safetensors"),
         load_tensors(averaged) if averaged.exists() else None,
+        load_tensors(best) if best.exists() else None,
         torch.load(source / "optimiser.pt", map_location="cpu", weights_only=True),
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from braindec.contracts import FitContext
 from braindec.objectives.view import Mix
 from braindec.training.averaging import WeightAverage
 from braindec.training.batches import Batch, MultiSubjectData, epoch_rows, prefetched
-from braindec.training.checkpoint import BEST, Standing, load_checkpoint, load_tensors, save_checkpoint, save_tensors
+from braindec.training.checkpoint import Standing, load_checkpoint, save_checkpoint
 from braindec.training.curves import Curves
 from braindec.training.module import TrainingModule
 from braindec.training.optimiser import make_optimiser, set_rates
@@ -86,8 +86,8 @@ class Engine:
         self.per_subject = settings.batch_size // n_subjects
         if self.per_subject < 1 or self.per_subject % self.world:
             raise DataError(
-                f"engine.batch_size: {settings.batch_size} gives each of {n_subjects} subjects {self.per_subject} trials "
-                f"a batch, which cannot be shared by {self.world} processes; choose a multiple of "
+                f"engine.batch_size: {settings.batch_size} gives each of {n_subjects} subjects {self.per_subject} "
+                f"trials a batch, which cannot be shared by {self.world} processes; choose a multiple of "
                 f"{n_subjects * self.world}"
             )
         n_batches = len(self._epoch(0))
@@ -98,6 +98,8 @@ class Engine:
             _compile_parts(self.module)
         optimiser = make_optimiser(self.module, settings, accelerator.device)
         self.average = None if settings.ema_decay is None else WeightAverage(self.module, settings.ema_decay)
+        self.best: dict[str, torch.Tensor] | None = None
+        self.saved_at = time.monotonic()
         self.standing = self._take_up(optimiser)
         self.wrapped, self.optimiser = accelerator.prepare(self.module, optimiser)
         self.curves = Curves(context.folder, self.standing.step, settings.tensorboard and accelerator.is_main_process)
@@ -117,6 +119,7 @@ class Engine:
         optimiser.load_state_dict(found.optimiser)
         if self.average is not None and found.averaged is not None:
             self.average.load(found.averaged)
+        self.best = found.best
         log.info("training goes on from update %d of %d", found.standing.step, self.n_updates)
         return found.standing
 
@@ -170,10 +173,18 @@ class Engine:
                     self._check(rate)
                 if last:
                     self._validate(epoch)
-                if last or due:
+                if due or (last and self._is_time(epoch)):
                     self._save()
 
-    def _batches(self, plan: list[dict[str, np.ndarray]]) -> Iterator[Batch]:
+    def _is_time(self, epoch: int) -> bool:
+        final = epoch + 1 == self.settings.epochs or self._out_of_patience()
+        waited = time.monotonic() - self.saved_at >= self.settings.checkpoint_seconds
+        # Every process must come to the same answer, and their clocks differ.
+        return final or bool(
+            self.accelerator.reduce(torch.tensor(float(waited), device=self.accelerator.device), "sum")
+        )
+
+    def _batches(self, plan: list[dict[str, np.ndarray]]) -> Generator[Batch, None, None]:
         share = self.per_subject // self.world
         own = slice(self.rank * share, (self.rank + 1) * share)
         made = (self.train_data.batch({s: rows[own] for s, rows in chosen.items()}) for chosen in plan)
@@ -243,9 +254,9 @@ class Engine:
         if bad:
             raise DataError(
                 f"training: the loss is not finite (NaN or infinite) in {', '.join(bad)} by update "
-                f"{self.standing.step} of {self.n_updates} at learning rate {rate:.3g}; check the signals and targets for "
-                "huge values, lower engine.learning_rate, set engine.clip_norm=1, or use engine.precision=float32. The "
-                f"last checkpoint in {self.context.folder} is from before"
+                f"{self.standing.step} of {self.n_updates} at learning rate {rate:.3g}; check the signals and targets "
+                "for huge values, lower engine.learning_rate, set engine.clip_norm=1, or use engine.precision=float32. "
+                f"The last checkpoint in {self.context.folder} is from before"
             )
         return means
 
@@ -268,9 +279,9 @@ class Engine:
         score = scores["validation_loss"] if loss else scores["validation_retrieval"]
         best = self.standing.best_score
         better = np.isfinite(score) and (best is None or (score < best if loss else score > best))
-        if better and self.settings.keep == "best" and self.accelerator.is_main_process:
+        if better and self.settings.keep == "best":
             with self.average.in_place() if self.average is not None else contextlib.nullcontext():
-                save_tensors(self.context.folder / BEST, self.module.state_dict())
+                self.best = {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
         self.standing = Standing(
             self.standing.step,
             float(score) if better else best,
@@ -288,13 +299,15 @@ class Engine:
                 self.standing,
                 self.module.state_dict(),
                 averaged,
+                self.best,
                 self.optimiser,
             )
+        self.saved_at = time.monotonic()
         self.accelerator.wait_for_everyone()
 
     def _choose_weights(self) -> None:
-        if self.settings.keep == "best":
-            self.module.load_state_dict(load_tensors(self.context.folder / BEST))
+        if self.best is not None:
+            self.module.load_state_dict(self.best)
         elif self.average is not None:
             for name, value in self.module.named_parameters():
                 if value.requires_grad:

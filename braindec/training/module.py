@@ -95,9 +95,7 @@ def gathered(view: StepView) -> StepView:
         offset = dist.get_rank() * len(mix.partner_B)
         mix = Mix(gather(mix.partner_B + offset), gather(mix.share_B))
     value = {name: gather(v) for name, v in view.value.items()}
-    contrast = {
-        name: value[name] if v is view.value[name] else gather(v) for name, v in view.contrast.items()
-    }
+    contrast = {name: value[name] if v is view.value[name] else gather(v) for name, v in view.contrast.items()}
     return StepView(
         value=value,
         contrast=contrast,

@@ -47,8 +47,8 @@ class NeuralDecoder:
         for all targets, or target name -> path.
     scaling : targets are learned as they are (``none``), less their training mean (``centre``), or also divided by
         their standard deviation (``zscore`` a value, ``scale`` one for all). Predictions are scaled back.
-    start_from : a fitted decoder's folder (``decoder/FOLD/decoder`` of a run) whose weights to start from; subjects that
-        it does not know get new adapters.
+    start_from : a fitted decoder's folder (``decoder/FOLD/decoder`` of a run) whose weights to start from; subjects
+        that it does not know get new adapters.
     trainable : ``all``, or ``adapters`` to leave the shared parts of ``start_from`` as they are (reset-tuning).
     prior_seed : seeds the noise that a prior starts from, the same for every trial, so that no prediction depends on
         which others are made with it.
@@ -79,7 +79,7 @@ class NeuralDecoder:
         self.trainable = trainable
         self.prior_seed = prior_seed
         if trainable == "adapters" and start_from is None:
-            raise DataError("decoder.trainable=adapters: needs decoder.start_from, a fitted decoder to take the rest from")
+            raise DataError("decoder.trainable=adapters: needs decoder.start_from, which has the other weights")
 
     def fit(self, data: TrainingData, context: FitContext) -> Mapping[str, Any]:
         """Train; the report names the file of the training curves, relative to the decoder's folder."""
@@ -158,14 +158,16 @@ class NeuralDecoder:
         found = trials.signal.shape[1:]
         if known is not None and found != (known.n_space, known.n_times):
             raise DataError(
-                f"signal of subject {trials.subject!r}: expected {known.n_space} positions x {known.n_times} time points "
-                f"as in training, found {found[0]} x {found[1]}"
+                f"signal of subject {trials.subject!r}: expected {known.n_space} positions x {known.n_times} time "
+                f"points as in training, found {found[0]} x {found[1]}"
             )
         network = self.network_.to(device).eval()
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.shapes_}
         for start in range(0, len(trials), _BATCH):
             signal = torch.from_numpy(np.array(trials.signal[start : start + _BATCH])).to(device)
-            outputs = network({trials.subject: signal}) if known is not None else network.features(signal, trials.subject)
+            outputs = (
+                network({trials.subject: signal}) if known is not None else network.features(signal, trials.subject)
+            )
             for name in parts:
                 predicted = self._path(name, outputs).float().cpu().numpy()
                 parts[name].append(self.scalings_[name].invert(predicted))
@@ -210,8 +212,8 @@ class NeuralDecoder:
             raise DataError("decoder state: the array 'shapes' is missing; this is not a state of a NeuralDecoder")
         shapes = json.loads(bytes(np.asarray(state["shapes"])))
         self.signals_ = {
-            s: SignalShape(*size, None if f"positions/{s}" not in state else np.asarray(state[f"positions/{s}"]))
-            for s, size in shapes["signals"].items()
+            s: SignalShape(n_space, n_times, np.asarray(state[f"positions/{s}"]) if f"positions/{s}" in state else None)
+            for s, (n_space, n_times) in shapes["signals"].items()
         }
         self.shapes_ = {n: (int(k), int(d)) for n, (k, d) in shapes["targets"].items()}
         self.scalings_ = {
@@ -227,7 +229,9 @@ class NeuralDecoder:
 
 def _shape_of(trials: Trials) -> SignalShape:
     positions = trials.space.positions_m
-    return SignalShape(trials.signal.shape[1], trials.signal.shape[2], None if positions is None else np.array(positions))
+    return SignalShape(
+        trials.signal.shape[1], trials.signal.shape[2], None if positions is None else np.array(positions)
+    )
 
 
 def _check_data(data: TrainingData) -> None:

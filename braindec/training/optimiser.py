@@ -24,7 +24,7 @@ def make_optimiser(module: nn.Module, settings: EngineSettings, device: torch.de
         [{"params": parameters, "weight_decay": decay} for decay, parameters in sorted(groups.items())],
         lr=settings.learning_rate,
         betas=settings.adam_betas,
-        fused=device.type == "cuda",
+        fused=device.type in ("cuda", "cpu"),
     )
 
 

@@ -45,7 +45,8 @@ class EngineSettings:
     patience : stop after so many epochs without improvement; needs ``keep: best``.
     one_per_stimulus : an epoch shows each stimulus once, in one of its repetitions at random.
     mix : mixing of trials, or None.
-    checkpoint_every : updates between checkpoints; None: once an epoch.
+    checkpoint_every : updates between checkpoints within an epoch; None for none.
+    checkpoint_seconds : an epoch's end is a checkpoint when the last one is older; the last epoch's always is.
     log_every : updates between rows of the curves; None: once an epoch.
     check_every : updates between looks at the loss for NaN (on a GPU each look waits for it).
     data_on_device : keep all data in the device's memory: ``auto`` where it fits, ``always``, or ``never``.
@@ -70,6 +71,7 @@ class EngineSettings:
     one_per_stimulus: bool = True
     mix: MixSettings | None = None
     checkpoint_every: int | None = None
+    checkpoint_seconds: float = 60.0
     log_every: int | None = None
     check_every: int = 20
     data_on_device: Literal["auto", "always", "never"] = "auto"

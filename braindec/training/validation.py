@@ -20,8 +20,8 @@ LARGEST_GALLERY = 300
 def validate(module: TrainingModule, data: MultiSubjectData, batch_size: int, seed: int) -> dict[str, float]:
     """Mean losses over trials, objectives weighed as at the end of training, and top-1 retrieval of all targets.
 
-    Objectives that change over training would otherwise make epochs incomparable. Random numbers (of priors) are the same
-    at each call; the caller restores the generator.
+    Objectives that change over training would otherwise make epochs incomparable. Random numbers (of priors) are the
+    same at each call; the next update seeds its own.
     """
     module.eval()
     torch.manual_seed(seed)
@@ -47,9 +47,7 @@ def validate(module: TrainingModule, data: MultiSubjectData, batch_size: int, se
 
 def _gallery(data: MultiSubjectData) -> dict[str, torch.Tensor]:
     numbers = np.arange(min(data.n_stimuli, LARGEST_GALLERY))
-    return {
-        name: nn.functional.normalize(data.target(name, numbers).flatten(1), dim=1) for name in data.targets
-    }
+    return {name: nn.functional.normalize(data.target(name, numbers).flatten(1), dim=1) for name in data.targets}
 
 
 def _hits(contrast_BKD: torch.Tensor, gallery_GF: torch.Tensor, stimulus_B: torch.Tensor) -> torch.Tensor:

@@ -68,7 +68,7 @@ class ChannelTokens(nn.Module):
 
     def forward(self, signal_BST: torch.Tensor) -> torch.Tensor:
         """Tokens, the subject's first."""
-        tokens = self.value(signal_BST) + self.position  # type: ignore[operator]
+        tokens = self.value(signal_BST) + self.position
         subject = self.subject.expand(len(tokens), 1, -1)
         return self.dropout(torch.cat([subject, tokens], dim=1))
 

@@ -19,7 +19,7 @@ class BraindecodeModel(nn.Module):
 
     Parameters
     ----------
-    name : class in ``braindecode.models``, e.g. ``EEGNet``, ``ShallowFBCSPNet``, ``EEGConformer``, ``ATCNet``, ``Labram``.
+    name : class in ``braindecode.models``: ``EEGNet``, ``ShallowFBCSPNet``, ``EEGConformer``, ``ATCNet``, ...
     width : number of outputs, the network's ``n_outputs``.
     rate_hz : sampling rate, for the networks that ask for it.
     options : further arguments of that class.

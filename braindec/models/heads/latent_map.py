@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -35,13 +36,15 @@ class LatentMapHead(nn.Module):
         super().__init__()
         side = math.isqrt(shape_KD[1])
         if side * side != shape_KD[1] or side % 4:
-            raise DataError(f"LatentMapHead: expected a target (channels, side * side), side in fours, found {shape_KD}")
+            raise DataError(
+                f"LatentMapHead: expected a target (channels, side * side), side / 4 whole, found {shape_KD}"
+            )
         self.small = (n_first, side // 4, side // 4)
         self.linear = nn.Linear(flat_size(in_shape), flat_size(self.small))
         self.norm = nn.Sequential(nn.Dropout(dropout), nn.Unflatten(1, self.small), nn.GroupNorm(1, n_first))
         widths = (n_first, *channels)
         layers: list[nn.Module] = []
-        for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:])):
+        for i, (n_in, n_out) in enumerate(itertools.pairwise(widths)):
             layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.GroupNorm(1, n_out), nn.SiLU()]
             if i < 2:
                 layers.append(nn.Upsample(scale_factor=2, mode="nearest"))

@@ -5,6 +5,8 @@ Source: ATM (Li et al. 2024; dongyangli-del/EEG_Image_decode, ``DiffusionPriorUN
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -37,7 +39,7 @@ class UNetMLP(nn.Module):
         super().__init__()
         self.n_time = n_time
         self.first = nn.Sequential(nn.Linear(n_values, widths[0]), nn.LayerNorm(widths[0]), nn.SiLU())
-        steps = list(zip(widths[:-1], widths[1:]))
+        steps = list(itertools.pairwise(widths))
         self.down = nn.ModuleList(_Level(a, b, n_values, n_time, dropout) for a, b in steps)
         self.up = nn.ModuleList(_Level(b, a, n_values, n_time, dropout) for a, b in reversed(steps))
         self.last = nn.Linear(widths[0], n_values)

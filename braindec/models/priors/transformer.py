@@ -1,9 +1,9 @@
 """A diffusion prior whose network is a transformer over condition, level and noisy tokens.
 
 Legend: B batch, K tokens, D width, H heads, L length of the sequence (2 K + 1).
-Source: DALL-E 2's prior as used by MindEye2 and STTM (``PriorNetwork`` with learned positions): multi-query attention on
-normalised queries and keys with a null key, relative position bias, SwiGLU. Its rotary embedding of queries and keys,
-which has no weights, is left out: positions are learned and biased already.
+Source: DALL-E 2's prior as used by MindEye2 and STTM (``PriorNetwork`` with learned positions): multi-query attention
+on normalised queries and keys with a null key, relative position bias, SwiGLU. Its rotary embedding of queries and
+keys, which has no weights, is left out: positions are learned and biased already.
 """
 
 from __future__ import annotations
