@@ -80,7 +80,9 @@ def toy_data(of_time: bool, n_subjects: int = 2, n_trials: int = 60, seed: int =
     train, validation = {}, {}
     for number in range(n_subjects):
         subject = f"sub{number + 1}"
-        signal = hidden @ draw.normal(size=(6, n_space * n_times)) + 0.3 * draw.normal(size=(n_trials, n_space * n_times))
+        signal = hidden @ draw.normal(size=(6, n_space * n_times)) + 0.3 * draw.normal(
+            size=(n_trials, n_space * n_times)
+        )
         whole = signal.reshape(n_trials, n_space, n_times).astype(np.float32)
         trials = Trials(subject, whole, "z", space, table)
         train[subject] = trials.select(np.arange(40))

@@ -62,11 +62,14 @@ class DiffusionPrior(nn.Module):
 
     @torch.no_grad()
     def sample(self, condition_BKD: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Refined embeddings (B, K, D) after ``n_steps`` deterministic steps from noise drawn by ``generator``."""
+        """Refined embeddings (B, K, D) after ``n_steps`` deterministic steps from noise drawn by ``generator``.
+
+        The noise is the same for all trials, so that no result depends on which trials are refined together.
+        """
         batch, device = len(condition_BKD), condition_BKD.device
-        noisy = torch.randn(
-            (batch, *self.shape_KD), generator=generator, device=device if generator is None else generator.device
-        ).to(device)
+        drawn_on = device if generator is None else generator.device
+        noise = torch.randn((1, *self.shape_KD), generator=generator, device=drawn_on)
+        noisy = noise.to(device).expand(batch, -1, -1)
         everyone = torch.ones(batch, dtype=torch.bool, device=device)
         clean = noisy
         levels = self.schedule.levels(self.n_steps)
