@@ -76,6 +76,7 @@ class MultiSubjectData:
         resident: bool,
     ) -> None:
         self.device = device
+        self.resident = resident
         self.scalings = {
             name: (torch.from_numpy(s.mean).to(device), torch.from_numpy(s.scale).to(device))
             for name, s in scalings.items()

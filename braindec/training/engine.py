@@ -90,12 +90,12 @@ class Engine:
                 f"trials a batch, which cannot be shared by {self.world} processes; choose a multiple of "
                 f"{n_subjects * self.world}"
             )
-        n_batches = len(self._epoch(0))
+        n_batches = len(self.epoch(0))
         self.updates_per_epoch = max(n_batches // settings.accumulate, 1)
         self.n_updates = settings.epochs * self.updates_per_epoch
         self.module = module.to(accelerator.device)
         if settings.compile:
-            _compile_parts(self.module)
+            compile_parts(self.module)
         optimiser = make_optimiser(self.module, settings, accelerator.device)
         self.average = None if settings.ema_decay is None else WeightAverage(self.module, settings.ema_decay)
         self.best: dict[str, torch.Tensor] | None = None
@@ -106,7 +106,8 @@ class Engine:
         self.sums: dict[str, torch.Tensor] = {}
         self.counts: dict[str, int] = {}
 
-    def _epoch(self, epoch: int) -> list[dict[str, np.ndarray]]:
+    def epoch(self, epoch: int) -> list[dict[str, np.ndarray]]:
+        """Rows of each subject in each batch of an epoch, of all processes."""
         return epoch_rows(
             self.train_data.stimulus_N, self.per_subject, self.settings.one_per_stimulus, self.context.seed, epoch
         )
@@ -159,11 +160,11 @@ class Engine:
     def _one_epoch(self, epoch: int) -> None:
         settings = self.settings
         begin = self.standing.step - epoch * self.updates_per_epoch
-        batches = self._batches(self._epoch(epoch)[begin * settings.accumulate :])
+        batches = self.batches(self.epoch(epoch)[begin * settings.accumulate :])
         with contextlib.closing(batches):
             for update in range(begin, self.updates_per_epoch):
                 step = epoch * self.updates_per_epoch + update
-                rate = self._update(step, batches)
+                rate = self.update(step, batches)
                 self.standing = _advance(self.standing, step + 1)
                 last = update + 1 == self.updates_per_epoch
                 due = settings.checkpoint_every is not None and (step + 1) % settings.checkpoint_every == 0
@@ -184,14 +185,16 @@ class Engine:
             self.accelerator.reduce(torch.tensor(float(waited), device=self.accelerator.device), "sum")
         )
 
-    def _batches(self, plan: list[dict[str, np.ndarray]]) -> Generator[Batch, None, None]:
+    def batches(self, plan: list[dict[str, np.ndarray]]) -> Generator[Batch, None, None]:
+        """Batches of this process; where data are streamed to a GPU, made ahead by a thread."""
         share = self.per_subject // self.world
         own = slice(self.rank * share, (self.rank + 1) * share)
         made = (self.train_data.batch({s: rows[own] for s, rows in chosen.items()}) for chosen in plan)
         streamed = any(rows.kept is None for rows in self.train_data.signals.values())
         return prefetched(made) if streamed and self.accelerator.device.type != "cpu" else made
 
-    def _update(self, step: int, batches: Iterator[Batch]) -> float:
+    def update(self, step: int, batches: Iterator[Batch]) -> float:
+        """Make update ``step`` (0-based) from the next batches; returns its learning rate."""
         settings = self.settings
         # Random numbers are a function of seed, update and process: a resumed run draws the same ones.
         torch.manual_seed(_seed(self.context.seed, step, self.rank))
@@ -322,7 +325,7 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
-def _compile_parts(module: TrainingModule) -> None:
+def compile_parts(module: TrainingModule) -> None:
     """Compile each part by itself: graphs then do not depend on which subjects a step pairs."""
     network = module.network
     for part in (*network.adapters.values(), network.encoder, *network.heads.values(), *network.builders.values()):

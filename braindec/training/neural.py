@@ -83,6 +83,20 @@ class NeuralDecoder:
 
     def fit(self, data: TrainingData, context: FitContext) -> Mapping[str, Any]:
         """Train; the report names the file of the training curves, relative to the decoder's folder."""
+        engine = self.prepare(data, context)
+        report = engine.run()
+        self.network_.eval()
+        return {
+            **report,
+            "parameters": _counts(self.network_),
+            "data_on_device": engine.train_data.resident,
+            "transferred_arrays": self.transferred_,
+            "device": str(engine.accelerator.device),
+            "curves": f"{context.folder.name}/{FILE_NAME}",
+        }
+
+    def prepare(self, data: TrainingData, context: FitContext) -> Engine:
+        """Build the network for the data's shapes and the engine that will train it."""
         _check_data(data)
         self.signals_ = {subject: _shape_of(trials) for subject, trials in data.train.items()}
         self.shapes_ = {n: (t.values.shape[1], t.values.shape[2]) for n, t in data.targets.items()}
@@ -94,7 +108,7 @@ class NeuralDecoder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
             self.network_ = BrainNetwork(self.parts, self.signals_, self.shapes_)
-        transferred = self._transfer()
+        self.transferred_ = self._transfer()
         module = TrainingModule(self.network_, WeightedSum(copy.deepcopy(dict(self.objectives))))
         resident = self._resident(data, accelerator.device)
 
@@ -104,17 +118,7 @@ class NeuralDecoder:
 
         train, validation = loaded(data.train), loaded(data.validation)
         assert train is not None, "_check_data refuses empty training data"
-        engine = Engine(self.engine, accelerator, module, train, validation, context, self._fingerprint(data, context))
-        report = engine.run()
-        self.network_.eval()
-        return {
-            **report,
-            "parameters": _counts(self.network_),
-            "data_on_device": resident,
-            "transferred_arrays": transferred,
-            "device": str(accelerator.device),
-            "curves": f"{context.folder.name}/{FILE_NAME}",
-        }
+        return Engine(self.engine, accelerator, module, train, validation, context, self._fingerprint(data, context))
 
     def _resident(self, data: TrainingData, device: torch.device) -> bool:
         if device.type != "cuda" or self.engine.data_on_device == "never":
