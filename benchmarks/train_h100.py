@@ -5,7 +5,7 @@
 
 A step's roofline is the larger of FLOPs / 777 TFLOP/s (bfloat16 matrix products measured on an H100) and bytes / 2.98
 TB/s. Bytes a weight: 42 = AdamW's float32 reads of weight, gradient and two moments (16) and writes of weight and
-moments (12), the gradient's write (4), the cast to bfloat16 (4 + 2) and its reads in the forward and backward pass (2 + 2).
+moments (12), the gradient's write (4), the cast to bfloat16 (4 + 2) and its reads forward and backward (2 + 2).
 FLOPs: 6 a weight of a linear map and row that passes it. Activations are not counted.
 """
 
