@@ -36,6 +36,8 @@ FLOORS = {
     "reconstruct": 6,
     "evaluate": 6,
     "compare": 6,
+    "prepare": 6,
+    "over_time": 7,
     "demo": 7,
     "cli": 7,
 }
