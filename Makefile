@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 NEED_GB := 12
 
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo demo-eeg test lint bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup  ## simulate two subjects, train, reconstruct held-out scenes, evaluate, write the report
 	@$(BIN)/braindec demo
+
+demo-eeg: setup  ## the same from simulated EEG: pixels, concept and words from channels x time
+	@$(BIN)/braindec demo experiment=demo_eeg run_dir=outputs/demo_eeg
 
 test: setup  ## run all tests, with coverage
 	@$(BIN)/python -m pytest --cov=braindec --cov-report=term:skip-covered $(ARGS)

@@ -58,7 +58,7 @@ def candidates(typed: list[str]) -> list[str]:
 
 def _groups_of(folder: Path, command: str) -> set[str]:
     known = {path.name for path in folder.iterdir() if path.is_dir() and path.name != "hydra"}
-    return known if command in ("train", "demo") else known & {"stage", "metric"}
+    return known if command in ("train", "demo", "over_time", "prepare") else known & {"stage", "metric"}
 
 
 def _keys_of(path: Path) -> list[str]:

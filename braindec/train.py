@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from braindec.artifacts import RunFolder, git_revision, library_versions, read_json, text_hash, write_table
 from braindec.compose import build, checked, chosen_subjects, parts_of, resolve_device
 from braindec.console import progress
-from braindec.types import DataError, Fold, Trials
+from braindec.types import DataError, Fold, Stimuli, Trials
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -28,21 +29,42 @@ NOT_PART_OF_A_RUN = ("run_dir", "device", "cache_dir", "batch_size")
 """Settings that never change a number, left out of the configuration's hash."""
 
 
-def train(config: DictConfig) -> RunFolder:
-    """Fit and predict as the configuration says; returns the run folder."""
-    from omegaconf import OmegaConf
+@dataclass(frozen=True)
+class Recording:
+    """What a configuration's data set holds of its chosen subjects, read once."""
 
+    dataset: str
+    version: str
+    trials: dict[str, Trials]
+    stimuli: Stimuli
+
+
+def read_recording(config: DictConfig) -> Recording:
+    """Read the data set. Raises `DataError` on an unknown subject, bad files, or values that are not finite."""
     from braindec.signals.check import check_finite
-    from braindec.signals.leak import check_folds, raise_on_leaks
-    from braindec.signals.split import split_hash
 
-    checked(config)
-    dataset, split = build(config.dataset), build(config.split)
+    dataset = build(config.dataset)
     subjects = chosen_subjects(config.subject, dataset.subjects())
     trials = {subject: dataset.trials(subject) for subject in subjects}
     for subject_trials in trials.values():
         check_finite(subject_trials)
-    stimuli = dataset.stimuli()
+    return Recording(dataset.name, dataset.version(), trials, dataset.stimuli())
+
+
+def train(config: DictConfig, recording: Recording | None = None) -> RunFolder:
+    """Fit and predict as the configuration says; returns the run folder.
+
+    ``recording`` spares reading the data set again where several runs share it.
+    """
+    from omegaconf import OmegaConf
+
+    from braindec.signals.leak import check_folds, raise_on_leaks
+    from braindec.signals.split import split_hash
+
+    checked(config)
+    recording = recording or read_recording(config)
+    trials, stimuli, subjects = recording.trials, recording.stimuli, tuple(recording.trials)
+    split = build(config.split)
     folds = {subject: split(subject_trials.table) for subject, subject_trials in trials.items()}
     names = fold_names(folds)
     leaks = check_folds(folds, trials, stimuli, unit=config.leak_unit)
@@ -56,8 +78,8 @@ def train(config: DictConfig) -> RunFolder:
         OmegaConf.to_yaml(resolved),
         {
             "name": config.name,
-            "dataset": dataset.name,
-            "data_version": dataset.version(),
+            "dataset": recording.dataset,
+            "data_version": recording.version,
             "subjects": list(subjects),
             "folds": list(names),
             "split_hash": {s: split_hash(folds[s], trials[s].table) for s in subjects},
@@ -72,7 +94,7 @@ def train(config: DictConfig) -> RunFolder:
         },
         config_hash=text_hash(OmegaConf.to_yaml(kept, sort_keys=True)),
     )
-    if run.manifest()["data_version"] != dataset.version():
+    if run.manifest()["data_version"] != recording.version:
         raise DataError(f"{run.path}: the data changed since this run began; choose another run_dir, or delete it")
     _fit_and_predict(run, config, trials, stimuli, folds, names)
     return run

@@ -37,6 +37,8 @@ FLOORS = {
     "evaluate": 6,
     "compare": 6,
     "leaderboard": 6,
+    "prepare": 6,
+    "over_time": 7,
     "demo": 7,
     "cli": 7,
 }

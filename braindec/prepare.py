@@ -1,0 +1,164 @@
+"""``braindec prepare``: verify a data set's files, and build its memory-mapped cache where it offers one.
+
+    braindec prepare dataset=nsd cache_dir=/fast/nsd
+    braindec train dataset=nsd +dataset.cache_dir=/fast/nsd ...
+
+Every subject's files are read as training would read them: the reader compares files, shapes and declared counts with
+each other, then values and ids are checked here. A build that was interrupted continues; a second run, with the files
+unchanged, answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from braindec.artifacts import write_json
+from braindec.compose import build, checked, chosen_subjects
+from braindec.console import progress
+from braindec.contracts import Dataset, no_progress
+from braindec.types import DataError, Stimuli, Trials
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+RECORD = "prepared.json"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The schema of ``configs/prepare.yaml``.
+
+    Attributes
+    ----------
+    dataset : the data set.
+    subject : a subject's name, several, or ``all``.
+    cache_dir : where the cache and the record of what was verified are kept; None only verifies.
+    n_jobs : subjects that are read at a time, each in a process of its own.
+    again : verify again although a record says that the same files were verified.
+    """
+
+    dataset: Dataset
+    subject: str | list[str]
+    cache_dir: str | None
+    n_jobs: int
+    again: bool
+
+
+def prepare(config: DictConfig) -> dict[str, dict[str, Any]]:
+    """Verify and cache as the configuration says; per subject what was found (see `verify`).
+
+    Raises
+    ------
+    DataError
+        At the first subject whose files are missing, damaged or inconsistent.
+    """
+    from omegaconf import OmegaConf
+
+    checked(config, Preparation)
+    plain: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
+    dataset = build(config.dataset)
+    subjects = chosen_subjects(config.subject, dataset.subjects())
+    identity = {"dataset": dataset.name, "version": dataset.version()}
+    record = None if config.cache_dir is None else Path(config.cache_dir) / RECORD
+    known = {} if config.again or record is None else _read_record(record, identity)
+    missing = [subject for subject in subjects if subject not in known]
+    for subject, found in _each(plain, missing, config.cache_dir, config.n_jobs):
+        known[subject] = found
+        if record is not None:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            write_json(record, {**identity, "subjects": known})
+    return {subject: known[subject] for subject in subjects}
+
+
+def _read_record(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
+    """What an earlier run found of the same files, or nothing."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content["subjects"] if {key: content.get(key) for key in identity} == identity else {}
+
+
+def _each(
+    plain: dict[str, Any], subjects: list[str], cache_dir: str | None, n_jobs: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if n_jobs < 1:
+        raise DataError(f"prepare: expected n_jobs of at least 1, found {n_jobs}")
+    if n_jobs == 1 or len(subjects) < 2:
+        for subject in subjects:
+            yield subject, prepare_subject(plain, subject, cache_dir, show_progress=True)
+        return
+    with ProcessPoolExecutor(min(n_jobs, len(subjects))) as pool:
+        jobs = [(subject, pool.submit(prepare_subject, plain, subject, cache_dir)) for subject in subjects]
+        for subject, job in progress(jobs, "subjects"):
+            yield subject, job.result()
+
+
+def prepare_subject(
+    dataset_config: dict[str, Any], subject: str, cache_dir: str | None, show_progress: bool = False
+) -> dict[str, Any]:
+    """Build one subject's cache where the data set offers one, then verify what training would see."""
+    started = time.perf_counter()
+    dataset = build(dataset_config)
+    cached = cache_dir is not None and callable(getattr(dataset, "prepare", None))
+    if cached:
+        dataset.prepare(subject, cache_dir, progress if show_progress else no_progress)
+        dataset = build({**dataset_config, "cache_dir": cache_dir})
+    found = verify(dataset.trials(subject), dataset.stimuli())
+    return {**found, "cached": cached, "seconds": round(time.perf_counter() - started, 1)}
+
+
+def verify(trials: Trials, stimuli: Stimuli) -> dict[str, Any]:
+    """Shape, unit and counts of a subject's trials, JSON-able.
+
+    Raises
+    ------
+    DataError
+        If a value is not finite, a trial shows an unknown stimulus, or a showing of a stimulus is listed twice.
+    """
+    from braindec.signals.check import check_finite
+
+    check_finite(trials)
+    used = trials.table[trials.table["split"] != "unused"]
+    stimuli.rows(sorted(set(used["stimulus_id"].astype(str))))
+    twice = used.duplicated(["stimulus_id", "repetition"])
+    if twice.any():
+        row = used[twice].iloc[0]
+        raise DataError(
+            f"subject {trials.subject!r}: {int(twice.sum())} trials share stimulus and repetition with another, first "
+            f"{row['stimulus_id']!r}, repetition {row['repetition']}; is a file doubled?"
+        )
+    return {
+        "shape": list(trials.signal.shape),
+        "unit": trials.unit,
+        "trials": {str(split): int(count) for split, count in trials.table["split"].value_counts().items()},
+        "stimuli": int(used["stimulus_id"].nunique()),
+        "sessions": int(used["session"].nunique()),
+    }
+
+
+def describe(found: Mapping[str, Any]) -> str:
+    """One line on what `prepare` found of a subject."""
+    size_gb = 4 * found["shape"][0] * found["shape"][1] * found["shape"][2] / 1e9
+    counts = ", ".join(f"{count} {split}" for split, count in found["trials"].items())
+    kept = "memory-mapped cache built" if found["cached"] else "verified, no cache"
+    return (
+        f"{' x '.join(map(str, found['shape']))} in {found['unit']} ({size_gb:.2f} GB), trials: {counts}; "
+        f"{found['stimuli']} stimuli, {found['sessions']} sessions; {kept} in {found['seconds']} s"
+    )
+
+
+def run(config: DictConfig) -> None:
+    """What ``braindec prepare`` does."""
+    found = prepare(config)
+    override = "dataset.cache_dir" if "cache_dir" in config.dataset else "+dataset.cache_dir"
+    for subject, entry in found.items():
+        print(f"{subject}: {describe(entry)}")
+    if any(entry["cached"] for entry in found.values()):
+        print(f"to train from the cache: braindec train ... {override}={config.cache_dir}")
