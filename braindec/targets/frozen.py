@@ -20,17 +20,25 @@ class EncodingNetwork(Protocol):
 
     device: str
 
-    def encode(self, stimuli: Stimuli) -> np.ndarray: ...
+    def encode(self, stimuli: Stimuli) -> np.ndarray:
+        """Embeddings float32 (n, K, D)."""
+        ...
 
-    def describe(self) -> dict[str, Any]: ...
+    def describe(self) -> dict[str, Any]:
+        """What identifies the embeddings, as plain values."""
+        ...
 
-    def to(self, device: str) -> Any: ...
+    def to(self, device: str) -> Any:
+        """Move to a device."""
+        ...
 
 
 class DecodingNetwork(EncodingNetwork, Protocol):
     """A network that also turns its embeddings back into pictures, one noise seed an item."""
 
-    def decode(self, values: np.ndarray, seeds: Sequence[int]) -> np.ndarray: ...
+    def decode(self, values: np.ndarray, seeds: Sequence[int]) -> np.ndarray:
+        """Embeddings (n, K, D) -> images uint8 (n, H, W, 3)."""
+        ...
 
 
 class FrozenTarget:
