@@ -96,7 +96,7 @@ def evaluate(config: DictConfig) -> RunFolder:
         scored_controls,
         n_resamples=config.n_resamples or original.n_resamples,
         seed=original.seed,
-        flags=manifest["flags"],
+        flags=[*manifest["flags"], *manifest.get("reconstruction_flags", [])],
     )
     scores["run"] = {key: manifest.get(key) for key in PROVENANCE}
     write_results(run, scores, items)

@@ -322,7 +322,8 @@ class Reconstructions:
     """Decoded pictures and words: row i of each field belongs to row i of ``table`` (as in `Predictions`).
 
     ``images`` is uint8 (N, H, W, 3) or None, ``captions`` N strings or None, ``labels`` N concept names or None;
-    ``chain`` names the stages that made them, in order.
+    ``chain`` names the stages that made them, in order; ``flags`` (``transductive``, ...) are stamped on
+    every score of them.
     """
 
     table: pd.DataFrame
@@ -330,6 +331,7 @@ class Reconstructions:
     captions: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
     chain: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.table)

@@ -27,6 +27,7 @@ PROVENANCE = (
     "libraries",
     "chain",
     "flags",
+    "reconstruction_flags",
 )
 """Fields of the manifest that ``scores.json`` repeats, so that a score never travels without them."""
 
