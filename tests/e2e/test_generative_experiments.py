@@ -48,33 +48,32 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("experiment", "overrides", "side", "captioned"),
+    ("experiment", "overrides", "captioned"),
     [
-        ("brain_diffuser", ["stages.vdvae.rescale=test_set", "stages.latent_diffusion.steps=3"], 16, False),
+        ("brain_diffuser", ["+stages.vdvae.rescale=test_set", "+stages.latent_diffusion.steps=3"], False),
         (
             "takagi2023",
-            ["~dataset.roi", "~decoder.rois", "stages.stable_diffusion.steps=2", "stages.stable_diffusion.n_samples=2"],
-            16,
+            [
+                "~dataset.roi",
+                "~decoder.rois",
+                "targets.vae_latent.network.image_size=16",
+                "+stages.stable_diffusion.steps=2",
+                "stages.stable_diffusion.n_samples=2",
+            ],
             False,
         ),
-        ("brain_captioning", ["stages.git_caption.search.max_length=6"], 16, True),
+        ("brain_captioning", ["+stages.git_caption.search.max_length=6"], True),
     ],
 )
 def test_train_reconstruct_evaluate(
     experiment: str,
     overrides: list[str],
-    side: int,
     captioned: bool,
     weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BRAINDEC_WEIGHTS", str(weights))
-    if experiment == "takagi2023":
-        overrides = [*overrides, "targets.vae_latent.network.image_size=16"]
-    if experiment == "brain_diffuser":
-        overrides = [*overrides, "+stages.vdvae.rescale=test_set"]
-        overrides.remove("stages.vdvae.rescale=test_set")
     config = compose("train", [f"experiment={experiment}", *TOY, *overrides, f"run_dir={tmp_path / 'run'}"])
     train.train(config)
     reconstruct.reconstruct(compose("reconstruct", [f"run={tmp_path / 'run'}"]))
