@@ -74,11 +74,11 @@ def reconstruct(config: DictConfig) -> RunFolder:
     flags: set[str] = set()
     contexts = {fold: _context(run, original, fold, config.device or original.device) for fold in run.folds()}
     for source in sources:
-        tables = [
+        made = [
             _reconstruct_fold(run, source, fold, stages, chain_text, contexts[fold], batch_size, list(config.ids))
             for fold in run.folds()
         ]
-        tables = [table for table in tables if table is not None]
+        tables = [table for table in made if table is not None]
         if not tables:
             raise DataError(f"ids={list(config.ids)}: none of them is an item of the run {run.path}")
         flags.update(*(flags_of(table) for table in tables))

@@ -1,4 +1,4 @@
-"""The published systems end to end at toy size: their own configuration, small random networks, simulated recordings."""
+"""The published systems end to end at toy size: their configuration, small random networks, simulated recordings."""
 
 from __future__ import annotations
 
