@@ -34,9 +34,10 @@ def _run(tmp_path, seconds):
 
 def test_tokenizer_has_a_token_for_every_word_of_the_captions(tmp_path):
     pytest.importorskip("transformers")
-    from braindec.frozen.hub import load_tokenizer
     from tiny_family.plan import TEXT_LENGTH
     from tiny_family.words import build_tokenizer, save_tokenizer
+
+    from braindec.frozen.hub import load_tokenizer
 
     save_tokenizer(build_tokenizer(1000), tmp_path)
     tokenizer = load_tokenizer(tmp_path)
@@ -117,8 +118,9 @@ def test_save_half_refuses_weights_that_float16_cannot_hold(tmp_path):
 
 def test_captions_are_credited_by_word(tmp_path):
     pytest.importorskip("transformers")
-    from braindec.datasets.simulated.scenes import render_scenes
     from tiny_family.git import naming
+
+    from braindec.datasets.simulated.scenes import render_scenes
 
     batch = render_scenes(30, 3)
     assert naming([c[1] for c in batch.captions], batch)["names_both"] == 1.0
