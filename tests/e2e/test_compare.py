@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_run
 from omegaconf import OmegaConf
 
 from braindec.compare import compare
 from braindec.compose import compose
 from braindec.types import DataError
+from tests.e2e.conftest import make_run
 
 
 def compared(tmp_path: Path, *runs: Path) -> tuple[str, pd.DataFrame]:
