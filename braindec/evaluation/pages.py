@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from braindec.artifacts import RunFolder, read_image, read_json
+from braindec.artifacts import RunFolder, read_image, read_json, read_table
 from braindec.report.content import ReportContent
 from braindec.run_tables import read_reconstructions
 from braindec.types import Evidence
@@ -61,11 +61,22 @@ def report_content(
         truth_concepts=truth_concepts,
         decoded_labels=labels,
         control_images=_control_images(run),
+        training_curves=_training_curves(run),
         fit_report={name: read_json(run.decoder(name) / "fit.json") for name in run.folds()},
         manifest=manifest,
         config_yaml=(run.path / "config.yaml").read_text(),
         image_links=own_links if links is None else links,
     )
+
+
+def _training_curves(run: RunFolder) -> pd.DataFrame | None:
+    """The curves that each fold's fit report names, joined, with a column that names the fold; None without any."""
+    tables = []
+    for fold in run.folds():
+        named = read_json(run.decoder(fold) / "fit.json").get("curves")
+        if named is not None and (path := run.decoder(fold) / named).exists():
+            tables.append(read_table(path).assign(fold=fold))
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
 def _control_images(run: RunFolder) -> dict[str, dict[str, np.ndarray]]:
