@@ -108,7 +108,7 @@ class NestedSelection:
     def predict(self, trials: Trials, device: str) -> dict[str, np.ndarray]:
         """Mean of what the chosen candidates predict. Raises `DataError` when nothing is fitted."""
         made = [self.candidates[name].predict(trials, device) for name in self._chosen()]
-        return {target: np.mean([values[target] for values in made], axis=0, dtype=np.float32) for target in made[0]}
+        return {t: np.stack([values[t] for values in made]).mean(axis=0, dtype=np.float32) for t in made[0]}
 
     def state(self) -> State:
         """Names of the chosen candidates, and their states under those names."""
