@@ -36,6 +36,7 @@ FLOORS = {
     "reconstruct": 6,
     "evaluate": 6,
     "compare": 6,
+    "classify": 5,
     "prepare": 6,
     "over_time": 7,
     "demo": 7,
