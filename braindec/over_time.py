@@ -42,7 +42,7 @@ class OverTime(Experiment):
 
 
 def over_time(config: DictConfig) -> pd.DataFrame:
-    """One row a window and metric: ``start_s``, ``stop_s``, ``metric``, ``value``, ``low``, ``high``, ``chance``, ``n``.
+    """One row a window and metric: ``start_s, stop_s, metric, value, low, high, chance, n``.
 
     ``low`` and ``high`` are the 95% bootstrap interval over stimuli (NaN where there is none).
 

@@ -77,7 +77,7 @@ class ConceptClassifier:
         self.intercepts_: dict[str, np.ndarray] = {}
 
     def fit(self, data: TrainingData, context: FitContext) -> Mapping[str, Any]:
-        """Fit every subject on its training trials; raises `DataError` without the target, or when it is not one-hot."""
+        """Fit every subject on its training trials; raises `DataError` when the target is missing or not one-hot."""
         if self.target not in data.targets or len(data.targets) != 1:
             raise DataError(
                 f"{type(self).__name__} predicts the one target {self.target!r}, found {sorted(data.targets)}; "

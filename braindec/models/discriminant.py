@@ -79,9 +79,7 @@ class LinearDiscriminant(ConceptClassifier):
         scaled_CF = means_CF[:, varies] / spread_F[varies]
         # Scores do not change when a constant vector is taken from all means; centring keeps them small.
         origin_F = scaled_CF.mean(axis=0)
-        shrinkage = (
-            ledoit_wolf_shrinkage(residual_NF) if isinstance(self.shrinkage, str) else float(self.shrinkage)
-        )
+        shrinkage = ledoit_wolf_shrinkage(residual_NF) if isinstance(self.shrinkage, str) else float(self.shrinkage)
         solved_FC = shrunk_solve(residual_NF, shrinkage, (scaled_CF - origin_F).T)
         intercept_C = -0.5 * np.einsum("cf,fc->c", scaled_CF + origin_F, solved_FC)
         if self.priors == "empirical":

@@ -108,7 +108,7 @@ class NestedSelection:
     def predict(self, trials: Trials, device: str) -> dict[str, np.ndarray]:
         """Mean of what the chosen candidates predict. Raises `DataError` when nothing is fitted."""
         made = [self.candidates[name].predict(trials, device) for name in self._chosen()]
-        return {target: np.mean([values[target] for values in made], axis=0, dtype=np.float32) for target in made[0]}
+        return {t: np.stack([values[t] for values in made]).mean(axis=0, dtype=np.float32) for t in made[0]}
 
     def state(self) -> State:
         """Names of the chosen candidates, and their states under those names."""
@@ -148,8 +148,8 @@ def group_parts(trials: Trials, group: str, n_folds: int | None, seed: int) -> l
     n_parts = n_groups if n_folds is None else n_folds
     if n_groups < 2 or not 2 <= n_parts <= n_groups:
         raise DataError(
-            f"NestedSelection: subject {trials.subject!r} has {n_groups} training groups ({group}); expected at least 2 "
-            f"and n_folds between 2 and their number, found n_folds={n_folds}"
+            f"NestedSelection: subject {trials.subject!r} has {n_groups} training groups ({group}); expected at least "
+            f"2 and n_folds between 2 and their number, found n_folds={n_folds}"
         )
     order = np.arange(n_groups) if n_folds is None else np.random.default_rng(seed).permutation(n_groups)
     return [np.flatnonzero(np.isin(group_N, part)) for part in np.array_split(order, n_parts)]

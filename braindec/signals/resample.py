@@ -20,8 +20,8 @@ _MOST = 1000
 def resample(signal_NST: np.ndarray, times_s: np.ndarray, rate_hz: float) -> tuple[np.ndarray, np.ndarray]:
     """Signal float32 (N, S, T') at ``rate_hz`` and its times; the first time point stays where it is.
 
-    A polyphase filter removes what lies above the new Nyquist frequency. Each trial is continued by the line through its
-    ends, so that an offset or a drift makes no step at the edges.
+    A polyphase filter removes what lies above the new Nyquist frequency. Each trial is continued by the line through
+    its ends, so that an offset or a drift makes no step at the edges.
 
     Source: scipy, ``signal.resample_poly`` (Kaiser window, beta 5).
 
@@ -37,9 +37,10 @@ def resample(signal_NST: np.ndarray, times_s: np.ndarray, rate_hz: float) -> tup
     interval = sampling_interval(times_s)
     wanted = rate_hz * interval
     ratio = Fraction(wanted).limit_denominator(_MOST)
-    if ratio == 0 or ratio.numerator > _MOST or abs(float(ratio) / wanted - 1) > 1e-4:
+    if ratio == 0 or ratio.numerator > _MOST or abs(float(ratio) / wanted - 1) > 1e-5:
         raise DataError(
-            f"resample: {1 / interval:g} Hz to {rate_hz:g} Hz is no ratio of whole numbers up to {_MOST}; choose another"
+            f"resample: {1 / interval:g} Hz to {rate_hz:g} Hz is no ratio of whole numbers up to {_MOST}; "
+            "choose another"
         )
     up, down = ratio.numerator, ratio.denominator
     made = resample_poly(signal_NST.astype(np.float64), up, down, axis=2, padtype="line")

@@ -53,8 +53,7 @@ def in_window(times_s: np.ndarray, start_s: float | None, stop_s: float | None) 
         inside &= times_s < stop_s - slack
     if not inside.any():
         raise DataError(
-            f"window: no time point in [{start_s}, {stop_s}) s; the trials run from {times_s[0]:g} to "
-            f"{times_s[-1]:g} s"
+            f"window: no time point in [{start_s}, {stop_s}) s; the trials run from {times_s[0]:g} to {times_s[-1]:g} s"
         )
     return inside
 
@@ -96,8 +95,8 @@ def sliding_windows(times_s: np.ndarray, width_s: float, step_s: float) -> tuple
     width, step = round(width_s / interval), round(step_s / interval)
     if width < 1 or step < 1 or width > len(times_s):
         raise DataError(
-            f"sliding windows: expected a width of {interval:g} to {interval * len(times_s):g} s and a step of at least "
-            f"{interval:g} s, found {width_s} and {step_s}"
+            f"sliding windows: expected a width of {interval:g} to {interval * len(times_s):g} s and a step of at "
+            f"least {interval:g} s, found {width_s} and {step_s}"
         )
     first = float(times_s[0])
     return tuple(

@@ -52,9 +52,7 @@ def predict_fold(
     collected: dict[str, list[Predictions]] = {"decoded": []}
     for partition in partitions:
         transforms = fitted.transforms[partition.subject]
-        test = open_test_trials(
-            run, partition, transforms, options.test_repetitions, options.test_pseudo_trials
-        )
+        test = open_test_trials(run, partition, transforms, options.test_repetitions, options.test_pseudo_trials)
         table = prediction_table(test, name, tested_again)
         collected["decoded"].append(_predict(fitted.decoder, test, table, "decoded", options.device))
         for control in controls:

@@ -77,9 +77,7 @@ def _ctf_helmet() -> Any:
     # A flat layout keeps the distance from the vertex and the direction: the inverse of the azimuthal projection.
     angle = np.linalg.norm(flat, axis=1) * _HELMET_REACH
     direction = np.arctan2(flat[:, 1], flat[:, 0])
-    outward = np.stack(
-        [np.sin(angle) * np.cos(direction), np.sin(angle) * np.sin(direction), np.cos(angle)], axis=1
-    )
+    outward = np.stack([np.sin(angle) * np.cos(direction), np.sin(angle) * np.sin(direction), np.cos(angle)], axis=1)
     info = mne.create_info([layout.names[i] for i in kept], 1000.0, "mag", verbose="error")
     for channel, normal in zip(info["chs"], outward):
         across = np.cross(normal, [0.0, 1.0, 0.0] if abs(normal[1]) < 0.9 else [1.0, 0.0, 0.0])

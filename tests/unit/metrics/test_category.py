@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from evidence import make_evidence
 
-from braindec.metrics.category import ConceptNWay, LabelAccuracy
+from braindec.metrics.category import ConceptAUC, ConceptNWay, LabelAccuracy
 
 
 def test_label_accuracy_and_its_chance() -> None:
@@ -49,3 +49,22 @@ def test_fewer_candidates_are_easier() -> None:
     (two,) = ConceptNWay("e", k=(1,), n=2).scores(evidence)
     assert two.values.mean() > all_of_them.values.mean()
     assert (two.chance, two.gallery_size, two.name) == (0.5, 2, "e_concept_2way_top1")
+
+
+def test_area_under_the_curve_is_the_mean_over_rows() -> None:
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    evidence = make_evidence(3, truth=rng.integers(0, 3, 60))
+    predicted = (rng.normal(size=(60, 3)) + np.eye(3)[evidence.truth]).round(1).astype(np.float32)
+    evidence = replace(
+        evidence,
+        embeddings={"concepts": predicted[:, None]},
+        gallery_embeddings={"concepts": np.eye(3, dtype=np.float32)[:, None]},
+    )
+    (scores,) = ConceptAUC().scores(evidence)
+    for c in range(3):
+        own = evidence.truth == c
+        assert scores.values[own].mean() == pytest.approx(roc_auc_score(own, predicted[:, c]))
+    assert scores.chance == 0.5
+    assert ConceptAUC("other").scores(evidence) == ()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from braindec.compose import compose
+from braindec.datasets.array_dataset import stimuli_of
+from braindec.datasets.from_python import from_arrays
+from braindec.datasets.nsd.fake import write_fake
+from braindec.prepare import RECORD, prepare, verify
+from braindec.types import DataError
+
+
+def config(tmp_path, *more: str):
+    return compose(
+        "prepare",
+        ["dataset=nsd", f"dataset.root={tmp_path / 'nsd'}", "+dataset.sessions=2", "subject=subj01",
+         f"cache_dir={tmp_path / 'cache'}", *more],
+    )  # fmt: skip
+
+
+def test_a_data_set_is_cached_once_and_answered_from_the_record(tmp_path, monkeypatch) -> None:
+    write_fake(tmp_path / "nsd", n_sessions=2)
+    first = prepare(config(tmp_path))["subj01"]
+    assert first["cached"]
+    assert first["shape"] == [1500, 40, 1]
+    assert sum(first["trials"].values()) == 1500
+    signals = list((tmp_path / "cache").rglob("*.npy"))
+    assert signals
+    monkeypatch.setattr("braindec.prepare.prepare_subject", lambda *a, **k: pytest.fail("read again"))
+    assert prepare(config(tmp_path))["subj01"] == first
+
+
+def test_changed_files_are_verified_again(tmp_path) -> None:
+    write_fake(tmp_path / "nsd", n_sessions=2)
+    prepare(config(tmp_path))
+    record = tmp_path / "cache" / RECORD
+    before = json.loads(record.read_text())
+    write_fake(tmp_path / "nsd", n_sessions=2, seed=1)
+    prepare(config(tmp_path))
+    assert json.loads(record.read_text())["version"] != before["version"]
+
+
+def test_a_data_set_without_a_cache_is_verified(tmp_path) -> None:
+    small = ["dataset=simulated", "+dataset.n_subjects=2", "+dataset.n_train=20", "+dataset.n_test=5",
+             "+dataset.n_voxels=100", "n_jobs=2"]  # fmt: skip
+    found = prepare(compose("prepare", small))
+    assert list(found) == ["sim01", "sim02"]
+    assert found["sim01"]["trials"] == {"train": 40, "test": 20}
+    assert not found["sim01"]["cached"]
+
+
+def test_damage_is_named() -> None:
+    trials = from_arrays(np.ones((4, 3)), ["a", "b", "a", "b"])
+    assert verify(trials, stimuli_of([trials]))["stimuli"] == 2
+    with pytest.raises(DataError, match="unknown"):
+        verify(trials, stimuli_of([trials]).select(["a"]))
+    trials.table["repetition"] = 0
+    with pytest.raises(DataError, match="2 trials share stimulus and repetition"):
+        verify(trials, stimuli_of([trials]))
