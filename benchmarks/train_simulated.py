@@ -3,7 +3,7 @@
     python benchmarks/train_simulated.py ridge objectives transfer --out rows.json    # about 6 minutes on one core
 
 Pictures' 32 principal components are decoded from a mostly nonlinear code (nonlinearity 0.7). Scores on 150 test
-pictures, three repetitions averaged: top-1 retrieval among them by cosine (chance 0.007) from the contrast path where one is
+pictures, three repetitions averaged: top-1 retrieval by cosine (chance 0.007) from the contrast path where one is
 trained, and R2 over all components from the value path where one is trained. Intervals are 95% bootstrap over pictures.
 """
 

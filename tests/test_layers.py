@@ -36,11 +36,8 @@ FLOORS = {
     "reconstruct": 6,
     "evaluate": 6,
     "compare": 6,
-<<<<<<< HEAD
     "leaderboard": 6,
-=======
     "classify": 5,
->>>>>>> meeg
     "prepare": 6,
     "over_time": 7,
     "demo": 7,

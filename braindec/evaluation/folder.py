@@ -52,7 +52,8 @@ class FolderEvidence:
         for evidence in self.evidences:
             images = [links.get(str(item), "") for item in evidence.table["item_id"]]
             captions = evidence.captions or [""] * len(images)
-            parts.append(evidence.table.assign(image=images, caption=captions, label="", seed="", chain="folder", flags=""))
+            blank = dict.fromkeys(("label", "seed", "flags"), "")
+            parts.append(evidence.table.assign(image=images, caption=captions, chain="folder", **blank))
         return pd.concat(parts, ignore_index=True)
 
 
