@@ -73,6 +73,10 @@ def _dispatch(command: str, arguments: list[str]) -> None:
         from braindec import completion
 
         (completion.print_script if command == "completion" else completion.print_words)(arguments)
+    elif command != "doctor" and {"-h", "--help"} & set(arguments):
+        from braindec import usage
+
+        usage.print_usage(command)
     elif command == "doctor":
         from braindec import doctor
 
@@ -86,8 +90,8 @@ def _run_hydra(command: str) -> None:
     from omegaconf import DictConfig
 
     from braindec.compose import settable
-    from braindec.config import configs_folder
     from braindec.console import guarded, set_up_logging
+    from braindec.locations import configs_folder
 
     sys.argv[1:] = settable(sys.argv[1:])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from braindec.cli import COMMANDS
-from braindec.config import configs_folder
+from braindec.locations import configs_folder
 
 _BASH = """\
 _braindec() {
@@ -22,6 +22,14 @@ _ZSH = "autoload -U +X bashcompinit && bashcompinit\n" + _BASH
 _FISH = """\
 complete -c braindec -f -a '(braindec _complete (commandline -opc)[2..] (commandline -ct))'
 """
+_OWN_GROUPS: dict[str, set[str]] = {
+    "reconstruct": {"stage"},
+    "evaluate": {"metric"},
+    "prepare": {"dataset"},
+    "compare": set(),
+    "leaderboard": set(),
+}
+"""Config groups of the commands that do not take all of them."""
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
@@ -44,7 +52,7 @@ def candidates(typed: list[str]) -> list[str]:
         return sorted(COMMANDS)
     command, current = typed[0], typed[-1]
     folder = configs_folder()
-    groups = _groups_of(folder, command)
+    groups = groups_of(folder, command)
     if "=" in current:
         group, _, value = current.partition("=")
         if group not in groups:
@@ -56,9 +64,11 @@ def candidates(typed: list[str]) -> list[str]:
     return [f"{name}=" for name in (*sorted(groups), *_keys_of(folder / f"{command}.yaml"))]
 
 
-def _groups_of(folder: Path, command: str) -> set[str]:
-    known = {path.name for path in folder.iterdir() if path.is_dir() and path.name != "hydra"}
-    return known if command in ("train", "demo", "over_time", "prepare") else known & {"stage", "metric"}
+def groups_of(folder: Path, command: str) -> set[str]:
+    """Config groups that a command takes."""
+    if command in _OWN_GROUPS:
+        return _OWN_GROUPS[command]
+    return {path.name for path in folder.iterdir() if path.is_dir()} - {"hydra", "frozen"}
 
 
 def _keys_of(path: Path) -> list[str]:

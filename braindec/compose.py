@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from braindec.config import check_config, configs_folder
+from braindec.config import check_config
 from braindec.experiment import Experiment
+from braindec.locations import configs_folder
 from braindec.types import DataError
 
 if TYPE_CHECKING:

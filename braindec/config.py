@@ -35,15 +35,6 @@ class ConfigError(DataError):
         super().__init__(f"{count}:\n" + "\n".join(f"  - {p}" for p in problems))
 
 
-def configs_folder() -> Path:
-    """The folder of config groups: inside the installed package, or at the root of a source checkout."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "configs", package.parent / "configs"):
-        if folder.is_dir():
-            return folder
-    raise ConfigError([f"no configs folder beside {package}; reinstall braindec"])
-
-
 def check_config(config: DictConfig, schema: Callable[..., Any], files: Mapping[str, str] | None = None) -> None:
     """Check keys, types, interpolations and targets of a composed configuration.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from braindec.config import configs_folder
+from braindec.locations import configs_folder
 
 EXTRAS = {
     "fmri": ("nibabel", "nilearn"),

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from braindec.artifacts import RunFolder, read_json, write_table
 from braindec.compose import build, checked, compose, load_config, parts_of
-from braindec.config import configs_folder
 from braindec.console import progress
 from braindec.contracts import Dataset, Metric
 from braindec.experiment import ControlName
+from braindec.locations import configs_folder
 from braindec.types import DataError
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "braindec"
 
 FLOORS = {
     "types": 0,
+    "locations": 0,
     "config": 1,
     "contracts": 1,
     "artifacts": 2,
@@ -30,6 +31,7 @@ FLOORS = {
     "evaluation": 4,
     "console": 5,
     "completion": 5,
+    "usage": 5,
     "compose": 5,
     "doctor": 6,
     "train": 6,
@@ -43,8 +45,8 @@ FLOORS = {
     "demo": 7,
     "cli": 7,
 }
-SHELVES_THAT_MAY_READ = {("completion", "cli"), ("stages", "frozen")}
-"""``completion`` reads the list of commands; ``cli`` imports it only when it is asked for."""
+SHELVES_THAT_MAY_READ = {("completion", "cli"), ("usage", "cli"), ("usage", "completion"), ("stages", "frozen")}
+"""``completion`` and ``usage`` read the list of commands; ``cli`` imports them only when they are asked for."""
 
 ONLY_IN = {
     "mne": ("datasets",),

@@ -8,9 +8,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from braindec.compose import compose
-from braindec.config import ConfigError, check_config, configs_folder, locate
+from braindec.config import ConfigError, check_config, locate
 from braindec.contracts import Dataset, Decoder, Metric, Stage, Target, Transform
 from braindec.experiment import Experiment
+from braindec.locations import configs_folder
 
 LISTS = {"transform": "transforms", "target": "targets", "stage": "stages", "metric": "metrics"}
 PROTOCOLS = {

@@ -10,7 +10,7 @@ import pytest
 
 from braindec import cli
 from braindec.completion import candidates, print_script
-from braindec.config import configs_folder
+from braindec.locations import configs_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "hydra", "pandas", "numpy", "mne", "sklearn", "matplotlib")
@@ -35,6 +35,15 @@ def test_help_imports_nothing_heavy() -> None:
     loaded = set(done.stdout.split())
     assert "braindec.cli" in loaded
     assert not loaded & set(HEAVY)
+
+
+def test_help_of_a_command_lists_keys_groups_and_options_without_heavy_imports() -> None:
+    script = "from braindec import cli; cli.main(); print(*sys.modules)"
+    code = f"import sys; sys.argv = ['braindec', 'train', '--help']; {script}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    for expected in ("run_dir:", "miyawaki2008", "leave_stimulus_out", "test_repetitions: all"):
+        assert expected in done.stdout
+    assert not set(done.stdout.split()) & set(HEAVY)
 
 
 def test_unknown_command_names_the_nearest() -> None:

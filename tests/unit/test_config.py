@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 import pytest
 from omegaconf import OmegaConf
 
-from braindec.config import ConfigError, check_config, configs_folder, locate
+from braindec.config import ConfigError, check_config, locate
+from braindec.locations import configs_folder
 
 
 class Engine(Protocol):

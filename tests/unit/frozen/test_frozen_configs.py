@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from braindec.config import check_config, configs_folder, locate
+from braindec.config import check_config, locate
 from braindec.frozen.base import FrozenNetwork
 from braindec.frozen.weights import known_weights
+from braindec.locations import configs_folder
 
 FILES = sorted((configs_folder() / "frozen").glob("*.yaml"))
 
