@@ -14,9 +14,10 @@ from braindec import __version__
 COMMANDS = {
     "train": "fit a decoder on training trials, then predict the sealed test trials",
     "reconstruct": "turn a run's predictions into pictures and words:  run=DIR",
-    "evaluate": "score a run against its controls and write report.html:  run=DIR",
+    "evaluate": "score a run against its controls and write report.html:  run=DIR, or folder=DIR truth=DIR",
     "over_time": "train and score in sliding windows of time: when does the brain know?",
     "compare": "paired comparison of runs, with intervals:  runs=[DIR,DIR]",
+    "leaderboard": "collect runs on one page beside published figures:  folder=DIR",
     "prepare": "verify a data set's files and build its memory-mapped cache:  dataset=NAME",
     "demo": "train, reconstruct and evaluate on the simulated data set",
     "doctor": "check Python, torch, GPU, disk, data folders and weights",
@@ -84,8 +85,11 @@ def _run_hydra(command: str) -> None:
     import hydra
     from omegaconf import DictConfig
 
+    from braindec.compose import settable
     from braindec.config import configs_folder
     from braindec.console import guarded, set_up_logging
+
+    sys.argv[1:] = settable(sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=command)
     def job(config: DictConfig) -> None:

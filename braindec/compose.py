@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
     from braindec.training.folds import Parts
 
 
+def settable(overrides: list[str]) -> list[str]:
+    """Overrides in which ``part.key=value`` may also set a key that the part's YAML leaves at its default.
+
+    Hydra would refuse it and ask for ``+part.key``; `check_config` tells a misspelt key better than that.
+    """
+    pattern = re.compile(r"(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=")
+    return [f"++{override}" if pattern.match(override) else override for override in overrides]
+
+
 def compose(name: str, overrides: list[str], config_dir: Path | None = None) -> DictConfig:
     """Compose ``configs/<name>.yaml`` with Hydra overrides; ``config_dir`` adds a folder of config groups."""
     from hydra import compose as hydra_compose
@@ -25,7 +35,7 @@ def compose(name: str, overrides: list[str], config_dir: Path | None = None) -> 
     GlobalHydra.instance().clear()
     extra = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir}]"]
     with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        return hydra_compose(name, overrides=[*overrides, *extra])
+        return hydra_compose(name, overrides=[*settable(overrides), *extra])
 
 
 def load_config(path: Path) -> DictConfig:

@@ -212,6 +212,9 @@ def _value_problems(value: Any, hint: Any, where: str) -> Iterator[str]:
     if isinstance(value, Mapping) and "_target_" in value:
         yield from _target_problems(value, hint, where)
         return
+    if isinstance(value, Mapping) and any(getattr(option, "_is_protocol", False) for option in _options(hint)):
+        yield f"{where}: settings {sorted(value)} of a part that was not chosen; choose it in its group, or drop them"
+        return
     if not _fits(value, hint):
         yield f"{where}: expected {_spell(hint)}, found {value!r}{_literal_hint(value, hint)}"
         return

@@ -167,7 +167,11 @@ class Stage(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """Scores of decoded material against what was presented."""
+    """Scores of decoded material against what was presented.
+
+    A metric that compares every stimulus with its own reconstruction at some cost may say ``pairwise = True`` in its
+    class; then the shuffled control, which repeats that cost in full, takes fewer permutations.
+    """
 
     def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
         """One or more `Scores` with one value a row of ``evidence.table``; empty when the evidence lacks its input."""

@@ -1,7 +1,7 @@
 """``braindec demo``: the main job on the embedded default: train, reconstruct, evaluate.
 
-    braindec demo
-    braindec demo dataset.n_subjects=4 run_dir=outputs/four
+braindec demo
+braindec demo dataset.n_subjects=4 run_dir=outputs/four
 """
 
 from __future__ import annotations

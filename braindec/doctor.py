@@ -100,8 +100,9 @@ def _installed(module: str) -> bool:
 
 def data_roots() -> list[Finding]:
     """For every data set whose config names a root: whether it is there."""
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+
+    from braindec.compose import load_config
 
     findings = []
     base = os.environ.get("BRAINDEC_DATA")
@@ -115,7 +116,7 @@ def data_roots() -> list[Finding]:
             )
         )
     for path in sorted((configs_folder() / "dataset").glob("*.yaml")):
-        loaded = OmegaConf.load(path)
+        loaded = load_config(path)
         config = loaded.get("dataset", loaded)
         if "root" not in config:
             findings.append(Finding("ok", f"data set {path.stem}", "made on the fly, needs no files"))

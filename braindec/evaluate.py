@@ -2,9 +2,13 @@
 
     braindec evaluate run=outputs/my_run
     braindec evaluate run=outputs/my_run metric=[pixcorr,two_way]
+    braindec evaluate folder=their_pictures truth=nsd metric=[mindeye_pixels,mindeye_features]
+
+A folder of any system's pictures or captions, named by stimulus id (see `braindec.datasets.image_folder`), is scored
+against ``truth``: another such folder, the data set of a run folder, or a data set by its config name.
 
 Writes ``scores.json`` (documented in docs/scores.md), ``scores.csv``, ``scores_items.csv``, ``scores.md``,
-``scores.tex`` and ``report.html`` into the run folder.
+``scores.tex`` and ``report.html`` into the run folder; of a folder, into ``out``.
 """
 
 from __future__ import annotations
@@ -12,24 +16,27 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from braindec.artifacts import RunFolder, atomic_write, read_json, write_json, write_table
-from braindec.compose import build, checked, load_config, parts_of
+from braindec.artifacts import RunFolder, read_json, write_table
+from braindec.compose import build, checked, compose, load_config, parts_of
+from braindec.config import configs_folder
 from braindec.console import progress
-from braindec.contracts import Metric
+from braindec.contracts import Dataset, Metric
 from braindec.experiment import ControlName
+from braindec.types import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import pandas as pd
     from omegaconf import DictConfig
 
     from braindec.evaluation.evidence import Fold
-    from braindec.types import Evidence, Stimuli
+    from braindec.types import Stimuli
 
 log = logging.getLogger(__name__)
+
+N_RESAMPLES = 10_000
+SEED = 0
+"""Of a folder's intervals and permutations; a run brings its own."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +45,19 @@ class Evaluation:
 
     Attributes
     ----------
-    run : the run folder.
+    run : the run folder; or None and
+    folder : pictures and captions of any system, named by stimulus id.
+    truth : what was shown: a folder, a run folder, or the name of a data set.
+    subject : who was decoded in a folder; results are compared by subject and stimulus. None means ``unnamed``.
+    out : where the results of a folder go; None means ``outputs/evaluation_<folder's name>``.
     metrics, controls, n_resamples : replace those of the run's own configuration; empty or None keeps them.
     """
 
-    run: str
+    run: str | None
+    folder: str | None
+    truth: str | None
+    subject: str | None
+    out: str | None
     metrics: dict[str, Metric]
     controls: list[ControlName] | None
     n_resamples: int | None
@@ -51,17 +66,27 @@ class Evaluation:
 def evaluate(config: DictConfig) -> RunFolder:
     """Evaluate as the configuration says; returns the run folder."""
     from braindec.evaluation.evidence import build_evidence, test_ids
+    from braindec.evaluation.results import PROVENANCE, write_pages, write_results
     from braindec.evaluation.scoring import score, score_controls
     from braindec.metrics.summary import summarise
 
     checked(config, Evaluation)
+    if (config.run is None) == (config.folder is None):
+        raise DataError("evaluate: give either run=DIR, or folder=DIR with truth=DIR or a data set's name")
+    if config.folder is not None:
+        return evaluate_folder(config)
     run = RunFolder.open(Path(config.run))
     original = load_config(run.path / "config.yaml")
     manifest = run.manifest()
     metrics = build(config.metrics or original.metrics)
     controls = list(original.controls if config.controls is None else config.controls)
-    stimuli = build(original.dataset).stimuli()
-    galleries = {subject: stimuli.select(test_ids(run, subject)) for subject in manifest["subjects"]}
+    dataset = build(original.dataset)
+    stimuli = dataset.stimuli()
+    check_run(run, original, dataset, stimuli)
+    ids = {subject: test_ids(run, subject) for subject in manifest["subjects"]}
+    # Subjects that saw the same stimuli share one gallery: what a metric computes of it is computed once.
+    shared = {chosen: stimuli.select(chosen) for chosen in set(ids.values())}
+    galleries = {subject: shared[chosen] for subject, chosen in ids.items()}
     folds = [load_evaluation_fold(run, original, name, stimuli) for name in run.folds()]
     decoded = [(fold, evidence) for fold in folds for evidence in build_evidence(run, "decoded", fold, galleries)]
     scored = score(metrics, [evidence for _, evidence in decoded])
@@ -71,7 +96,7 @@ def evaluate(config: DictConfig) -> RunFolder:
         scored_controls,
         n_resamples=config.n_resamples or original.n_resamples,
         seed=original.seed,
-        flags=manifest["flags"],
+        flags=[*manifest["flags"], *manifest.get("reconstruction_flags", [])],
     )
     scores["run"] = {key: manifest.get(key) for key in PROVENANCE}
     write_results(run, scores, items)
@@ -79,22 +104,102 @@ def evaluate(config: DictConfig) -> RunFolder:
     return run
 
 
-PROVENANCE = (
-    "name",
-    "dataset",
-    "data_version",
-    "subjects",
-    "split_hash",
-    "weights_hash",
-    "seed",
-    "git_revision",
-    "selected_on",
-    "repetitions_averaged",
-    "libraries",
-    "chain",
-    "flags",
-)
-"""Fields of the manifest that ``scores.json`` repeats, so that a score never travels without them."""
+def evaluate_folder(config: DictConfig) -> RunFolder:
+    """Score a folder of pictures and captions; returns the folder of results, laid out as a run."""
+    from omegaconf import OmegaConf
+
+    from braindec.artifacts import git_revision, library_versions, text_hash
+    from braindec.evaluation.folder import folder_evidence
+    from braindec.evaluation.results import PROVENANCE, write_pages, write_results
+    from braindec.evaluation.scoring import score, score_shuffled
+    from braindec.metrics.summary import summarise
+
+    folder = Path(config.folder)
+    if config.truth is None:
+        raise DataError(f"folder={folder}: say what was shown: truth=DIR, a run folder, or a data set's name")
+    if not config.metrics:
+        raise DataError(f"folder={folder}: say by what it is scored: metric=[NAME,...]")
+    subject = config.subject or "unnamed"
+    truth = truth_config(str(config.truth))
+    dataset = build(truth)
+    found = folder_evidence(folder, dataset.stimuli(), subject, restrict=dataset.name != "image_folder")
+    for problem in found.problems:
+        log.warning("%s", problem)
+    metrics = build(config.metrics)
+    scored_controls = {} if found.alone else {"shuffled_brain": score_shuffled(metrics, found.evidences, SEED)}
+    scores, items = summarise(
+        score(metrics, found.evidences),
+        scored_controls,
+        n_resamples=config.n_resamples or N_RESAMPLES,
+        seed=SEED,
+        flags=found.problems,
+    )
+    out = Path(config.out or f"outputs/evaluation_{folder.stem}")
+    text = OmegaConf.to_yaml(OmegaConf.create({"name": folder.stem, "dataset": truth, "metrics": config.metrics}))
+    manifest = {
+        "name": folder.stem,
+        "dataset": dataset.name,
+        "data_version": dataset.version(),
+        "subjects": [subject],
+        "folds": [],
+        "seed": SEED,
+        "git_revision": git_revision(),
+        "libraries": library_versions(),
+        "flags": list(found.problems),
+        "folder": str(folder.resolve()),
+    }
+    key = text_hash(f"{text}|{folder.resolve()}|{subject}")
+    run = RunFolder.create(out, text, manifest, key)
+    run.update_manifest(**manifest)
+    write_table(run.reconstructions("decoded") / "table.csv", found.table(run.reconstructions("decoded")))
+    scores["run"] = {name: manifest.get(name) for name in PROVENANCE}
+    write_results(run, scores, items)
+    write_pages(run, scores, items, found.evidences, manifest, found.links(run.path))
+    return run
+
+
+def truth_config(truth: str) -> DictConfig:
+    """The configuration of the data set that ``truth`` names: a run's, a folder's, or one of ``configs/dataset``."""
+    from omegaconf import OmegaConf
+
+    path = Path(truth)
+    if (path / "config.yaml").exists():
+        return load_config(path / "config.yaml").dataset
+    if path.exists():
+        root = str(path.resolve())
+        return OmegaConf.create({"_target_": "braindec.datasets.image_folder.ImageFolder", "root": root})
+    known = sorted(file.stem for file in (configs_folder() / "dataset").glob("*.yaml"))
+    if truth not in known:
+        raise DataError(f"truth={truth}: neither a folder nor a data set; data sets are {', '.join(known)}")
+    return compose("train", [f"dataset={truth}"]).dataset
+
+
+def check_run(run: RunFolder, original: DictConfig, dataset: Dataset, stimuli: Stimuli) -> None:
+    """The leak check once more, now with what every statistic saw when it was fitted.
+
+    Raises
+    ------
+    DataError
+        When the data or its partition changed since training, or something leaks that nobody allowed.
+    """
+    from braindec.signals.leak import check_folds, raise_on_leaks
+    from braindec.signals.split import split_hash
+    from braindec.training.folds import read_fits
+
+    manifest = run.manifest()
+    if dataset.version() != manifest["data_version"]:
+        raise DataError(
+            f"{run.path}: trained on version {manifest['data_version']} of {dataset.name}, found {dataset.version()}; "
+            "train again, or put the data back"
+        )
+    split = build(original.split)
+    trials = {subject: dataset.trials(subject) for subject in manifest["subjects"]}
+    folds = {subject: split(own.table) for subject, own in trials.items()}
+    for subject, own in folds.items():
+        if split_hash(own, trials[subject].table) != manifest["split_hash"][subject]:
+            raise DataError(f"{run.path}: subject {subject!r} is split differently now than in training; train again")
+    fits = [fit for name in run.folds() for fit in read_fits(run, name)]
+    raise_on_leaks(check_folds(folds, trials, stimuli, original.leak_unit, fits), original.allow_leak)
 
 
 def load_evaluation_fold(run: RunFolder, original: DictConfig, name: str, stimuli: Stimuli) -> Fold:
@@ -107,33 +212,6 @@ def load_evaluation_fold(run: RunFolder, original: DictConfig, name: str, stimul
     training = stimuli.select(training_ids(run, name))
     cache_dir = None if original.cache_dir is None else Path(original.cache_dir)
     return Fold(name, targets, training, embed_training(targets, training, cache_dir))
-
-
-def write_results(run: RunFolder, scores: Mapping[str, Any], items: pd.DataFrame) -> None:
-    """Write the numbers in every form."""
-    from braindec.report.tables import to_latex, to_markdown, write_csv
-
-    write_table(run.path / "scores_items.csv", items)
-    write_csv(run.path / "scores.csv", scores)
-    for name, text in (("scores.md", to_markdown(scores)), ("scores.tex", to_latex(scores))):
-        with atomic_write(run.path / name) as file:
-            file.write(text.encode())
-    write_json(run.path / "scores.json", scores)
-
-
-def write_pages(
-    run: RunFolder,
-    scores: Mapping[str, Any],
-    items: pd.DataFrame,
-    decoded: Sequence[Evidence],
-    manifest: Mapping[str, Any],
-) -> None:
-    """Write the report."""
-    from braindec.evaluation.pages import report_content
-    from braindec.report.page import write_report
-
-    content = report_content(run, scores, items, decoded, manifest)
-    write_report(run.path / "report.html", content)
 
 
 def run(config: DictConfig) -> None:

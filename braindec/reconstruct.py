@@ -57,6 +57,8 @@ def reconstruct(config: DictConfig) -> RunFolder:
     """Reconstruct as the configuration says; returns the run folder."""
     from omegaconf import OmegaConf
 
+    from braindec.run_tables import flags_of
+
     checked(config, Reconstruction)
     run = RunFolder.open(Path(config.run))
     original = load_config(run.path / "config.yaml")
@@ -69,19 +71,21 @@ def reconstruct(config: DictConfig) -> RunFolder:
     sources = run.sources() if config.controls else ("decoded",)
     if "decoded" not in run.sources():
         raise DataError(f"run={run.path}: holds no predictions; run braindec train with the same run_dir first")
+    flags: set[str] = set()
     contexts = {fold: _context(run, original, fold, config.device or original.device) for fold in run.folds()}
     for source in sources:
-        tables = [
+        made = [
             _reconstruct_fold(run, source, fold, stages, chain_text, contexts[fold], batch_size, list(config.ids))
             for fold in run.folds()
         ]
-        tables = [table for table in tables if table is not None]
+        tables = [table for table in made if table is not None]
         if not tables:
             raise DataError(f"ids={list(config.ids)}: none of them is an item of the run {run.path}")
+        flags.update(*(flags_of(table) for table in tables))
         folder = run.reconstructions(source)
         if not config.ids:
             write_table(folder / "table.csv", pd.concat(tables, ignore_index=True))
-    run.update_manifest(chain=list(stages), stages_hash=text_hash(chain_text))
+    run.update_manifest(chain=list(stages), stages_hash=text_hash(chain_text), reconstruction_flags=sorted(flags))
     return run
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from braindec.artifacts import ArtifactError, read_array, read_table, safe_name
 from braindec.types import PREDICTION_COLUMNS, Predictions
 
-RECONSTRUCTION_COLUMNS = (*PREDICTION_COLUMNS, "image", "caption", "label", "seed", "chain")
+RECONSTRUCTION_COLUMNS = (*PREDICTION_COLUMNS, "image", "caption", "label", "seed", "chain", "flags")
+FLAG_SEPARATOR = "; "
 SCORE_COLUMNS = ("item_id", "subject", "fold", "stimulus_id", "metric", "value", "source")
 
 
@@ -33,8 +34,13 @@ def read_reconstructions(path: Path) -> pd.DataFrame:
     ArtifactError
         When the file or a column is missing.
     """
-    text = ("item_id", "subject", "fold", "stimulus_id", "image", "caption", "label", "chain")
+    text = ("item_id", "subject", "fold", "stimulus_id", "image", "caption", "label", "chain", "flags")
     return _with_columns(path, text, RECONSTRUCTION_COLUMNS, "reconstruct")
+
+
+def flags_of(table: pd.DataFrame) -> list[str]:
+    """The distinct flags of a table of reconstructions, sorted."""
+    return sorted({flag for entry in table["flags"].unique() for flag in str(entry).split(FLAG_SEPARATOR) if flag})
 
 
 def read_item_scores(path: Path) -> pd.DataFrame:

@@ -322,7 +322,8 @@ class Reconstructions:
     """Decoded pictures and words: row i of each field belongs to row i of ``table`` (as in `Predictions`).
 
     ``images`` is uint8 (N, H, W, 3) or None, ``captions`` N strings or None, ``labels`` N concept names or None;
-    ``chain`` names the stages that made them, in order.
+    ``chain`` names the stages that made them, in order; ``flags`` (``transductive``, ...) are stamped on
+    every score of them.
     """
 
     table: pd.DataFrame
@@ -330,6 +331,7 @@ class Reconstructions:
     captions: tuple[str, ...] | None = None
     labels: tuple[str, ...] | None = None
     chain: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.table)
@@ -353,6 +355,8 @@ class Evidence:
     images, captions, labels : what was decoded, or None (see `Reconstructions`).
     embeddings : target name -> predicted float32 (N, K, D).
     gallery_embeddings : target name -> true float32 (G, K, D).
+    permuted_from : where `permuted` made this: the evidence it came from and the order, so that a metric may reorder
+        what it already knows; None otherwise.
     """
 
     table: pd.DataFrame
@@ -363,11 +367,18 @@ class Evidence:
     labels: tuple[str, ...] | None = None
     embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
     gallery_embeddings: Mapping[str, np.ndarray] = field(default_factory=dict)
+    permuted_from: tuple[Evidence, np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def permuted(self, order: np.ndarray) -> Evidence:
         """The same decoded material credited to other trials: row i receives what was decoded for row order[i]."""
         return replace(
             self,
+            permuted_from=(self, order)
+            if self.permuted_from is None
+            else (
+                self.permuted_from[0],
+                self.permuted_from[1][order],
+            ),
             images=None if self.images is None else self.images[order],
             captions=None if self.captions is None else tuple(self.captions[i] for i in order),
             labels=None if self.labels is None else tuple(self.labels[i] for i in order),

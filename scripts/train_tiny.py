@@ -88,7 +88,7 @@ def whole(given: argparse.Namespace, run: Run) -> int:
         (run.work / f"{name}.planned").touch()
     children = {name: start_stage(given, run, name) for name in STAGES if name in given.only}
     try:
-        from tiny_family.scenes import render_all
+        from tiny_family.render import render_all
         from tiny_family.words import build_tokenizer
 
         render_all(run, given.scenes, given.held_out, given.workers, build_tokenizer())

@@ -165,7 +165,7 @@ def write_fake(root: str | Path, n_runs: int = 3, trials_per_run: int = 24, seed
     bump = np.exp(-(((np.arange(205) / RATE_HZ - 0.17) / 0.03) ** 2))
     for run in range(n_runs):
         n = 512 + 150 * trials_per_run + 512
-        table = pd.DataFrame(10 * rng.normal(size=(n, 5)) + 30, columns=[*CHANNELS, "Right AUX"])
+        table = pd.DataFrame(4 * rng.normal(size=(n, 5)) + 30, columns=[*CHANNELS, "Right AUX"])
         table["Marker0"] = 0
         for trial, marker in enumerate(rng.permutation([1, 2] * (trials_per_run // 2))):
             row = 512 + 150 * trial

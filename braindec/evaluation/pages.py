@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from braindec.artifacts import RunFolder, read_image, read_json
+from braindec.artifacts import RunFolder, read_image, read_json, read_table
 from braindec.report.content import ReportContent
 from braindec.run_tables import read_reconstructions
 from braindec.types import Evidence
@@ -20,6 +20,7 @@ def report_content(
     items: pd.DataFrame,
     decoded: Sequence[Evidence],
     manifest: Mapping[str, Any],
+    links: Mapping[str, str] | None = None,
 ) -> ReportContent:
     """Gather what `braindec.report.page.write_report` shows of a run.
 
@@ -28,14 +29,16 @@ def report_content(
     scores, items : of `braindec.metrics.summary.summarise`.
     decoded : the decoded evidence of every subject and fold.
     manifest : the run's.
+    links : item id -> its full-size picture relative to the page; None means where ``reconstruct`` puts them.
     """
-    images, captions, labels, links = {}, {}, {}, {}
+    images, captions, labels = {}, {}, {}
+    own_links = {}
     truth_images, truth_captions, truth_concepts = {}, {}, {}
     for evidence in decoded:
         for row, item in enumerate(evidence.table["item_id"]):
             if evidence.images is not None:
                 images[item] = evidence.images[row]
-                links[item] = f"reconstructions/{item}.png"
+                own_links[item] = f"reconstructions/{item}.png"
             if evidence.captions is not None:
                 captions[item] = evidence.captions[row]
             if evidence.labels is not None:
@@ -58,11 +61,22 @@ def report_content(
         truth_concepts=truth_concepts,
         decoded_labels=labels,
         control_images=_control_images(run),
+        training_curves=_training_curves(run),
         fit_report={name: read_json(run.decoder(name) / "fit.json") for name in run.folds()},
         manifest=manifest,
         config_yaml=(run.path / "config.yaml").read_text(),
-        image_links=links,
+        image_links=own_links if links is None else links,
     )
+
+
+def _training_curves(run: RunFolder) -> pd.DataFrame | None:
+    """The curves that each fold's fit report names, joined, with a column that names the fold; None without any."""
+    tables = []
+    for fold in run.folds():
+        named = read_json(run.decoder(fold) / "fit.json").get("curves")
+        if named is not None and (path := run.decoder(fold) / named).exists():
+            tables.append(read_table(path).assign(fold=fold))
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
 def _control_images(run: RunFolder) -> dict[str, dict[str, np.ndarray]]:

@@ -16,20 +16,20 @@ from braindec.types import DataError
 _PAIR = ["subject", "stimulus_id"]
 
 
-def distinct_titles(names: Sequence[str], folders: Sequence[Path]) -> list[str]:
+def distinct_titles(names: Sequence[str], folders: Sequence[Path], least: int = 2) -> list[str]:
     """One title a run: its name, with its folder where names repeat.
 
     Raises
     ------
     DataError
-        When fewer than two runs are given, or one is given twice.
+        When fewer than ``least`` runs are given, or one is given twice.
     """
     resolved = [folder.resolve() for folder in folders]
     twice = [folder for folder in folders if resolved.count(folder.resolve()) > 1]
     if twice:
         raise DataError(f"runs: {twice[0]} is given more than once; name each run once")
-    if len(folders) < 2:
-        raise DataError(f"runs: expected two or more run folders, found {len(folders)}; say runs=[DIR,DIR]")
+    if len(folders) < least:
+        raise DataError(f"runs: expected {least} or more run folders, found {len(folders)}; say runs=[DIR,DIR]")
     titles = [
         name if names.count(name) == 1 else f"{name} ({folder.name})"
         for name, folder in zip(names, folders, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from braindec.artifacts import RunFolder
 from braindec.contracts import Metric, Progress
@@ -19,6 +20,11 @@ from braindec.types import DataError, Evidence, Stimuli
 N_PERMUTATIONS = 20
 """Permutations averaged in the shuffled control: enough that its own noise is far below any interval."""
 
+MIN_PERMUTATIONS = 3
+ENOUGH_PAIRS = 3000
+"""A metric that must compare every pair anew (``pairwise``) stops after the permutation, at least the third, that
+completes so many pairs: their mean is then known to under 2% of one pair's spread."""
+
 
 def score(metrics: Mapping[str, Metric], evidences: Sequence[Evidence]) -> list[Scored]:
     """Every metric on every evidence; metrics without their input give nothing."""
@@ -29,7 +35,27 @@ def score(metrics: Mapping[str, Metric], evidences: Sequence[Evidence]) -> list[
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise DataError(f"metrics: {twice} come from more than one metric; keep one, or give it another name")
-        scored.append((evidence, found))
+        scored.append((_bare(evidence), found))
+    return scored
+
+
+def _bare(evidence: Evidence) -> Evidence:
+    """The evidence without what was decoded, which would fill memory once it is scored."""
+    return replace(
+        evidence, images=None, captions=None, labels=None, embeddings={}, gallery_embeddings={}, permuted_from=None
+    )
+
+
+def score_shuffled(metrics: Mapping[str, Metric], decoded: Sequence[Evidence], seed: int) -> list[Scored]:
+    """Every metric on permutations of the decoded material, `N_PERMUTATIONS` or fewer (see `ENOUGH_PAIRS`)."""
+    n_rows = sum(len(evidence.table) for evidence in decoded)
+    enough = min(N_PERMUTATIONS, max(MIN_PERMUTATIONS, -(-ENOUGH_PAIRS // n_rows)))
+    scored = []
+    for number, permuted in enumerate(shuffled_brain(decoded, N_PERMUTATIONS, seed, allow_own=True)):
+        due = {name: m for name, m in metrics.items() if number < enough or not getattr(m, "pairwise", False)}
+        if not due:
+            break
+        scored += score(due, permuted)
     return scored
 
 
@@ -50,8 +76,7 @@ def score_controls(
     folds = list({fold.name: fold for fold, _ in decoded}.values())
     for control in progress(controls, "controls"):
         if control == "shuffled_brain":
-            permutations = shuffled_brain([evidence for _, evidence in decoded], N_PERMUTATIONS, seed, allow_own=True)
-            results[control] = [entry for permuted in permutations for entry in score(metrics, permuted)]
+            results[control] = score_shuffled(metrics, [evidence for _, evidence in decoded], seed)
             continue
         if control in ("mean_training_stimulus", "oracle_class_mean", "nearest_training_stimulus"):
             made = [_from_training(control, fold, evidence) for fold, evidence in decoded]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from braindec.contracts import Progress, no_progress
 from braindec.frozen.base import Dtype, FrozenNetwork
+from braindec.frozen.beams import Search, diverse_beam_search
 from braindec.frozen.hub import load_tokenizer, load_transformers, read_preprocessing
 from braindec.frozen.images import CLIP_MEAN, CLIP_SD, ImagePreprocessing
 from braindec.frozen.loading import LoadReport
@@ -76,9 +77,7 @@ class Captioner(FrozenNetwork):
             If the features do not have the tower's width.
         """
         module = self.module
-        width = module.config.vision_config.hidden_size
-        if values.ndim != 3 or values.shape[2] != width:
-            raise DataError(f"{self.weights}: expected features (n, token, {width}), found {values.shape}")
+        self._check(values)
         found: list[str] = []
         for start in progress(range(0, len(values), self.batch_size), f"{type(self).__name__} (captions)"):
             batch = torch.as_tensor(values[start : start + self.batch_size], device=self.device).to(self.torch_dtype)
@@ -89,6 +88,48 @@ class Captioner(FrozenNetwork):
                 )
             found += [text.strip() for text in self.tokenizer_.batch_decode(tokens, skip_special_tokens=True)]
         return tuple(found)
+
+    @abstractmethod
+    def next_logits(self, features_RKD: Tensor, tokens_RL: Tensor) -> Tensor:
+        """Logits (R, V) of the token after each row of tokens."""
+
+    @abstractmethod
+    def start_and_end(self) -> tuple[int, int]:
+        """The tokens that begin and end a caption."""
+
+    def candidates(self, values: np.ndarray, search: Search) -> tuple[tuple[tuple[str, float], ...], ...]:
+        """For each of the features (n, K, D) the captions found, with their scores, best first; repeats left out.
+
+        Raises
+        ------
+        DataError
+            If the features do not have the tower's width.
+        """
+        self._check(values)
+        start, end = self.start_and_end()
+        features = torch.as_tensor(values, device=self.device).to(self.torch_dtype)
+        with torch.inference_mode(), _features_given(*self.tower_place()):
+            found = diverse_beam_search(
+                lambda rows, tokens: self.next_logits(features[rows], tokens),
+                len(values),
+                start,
+                end,
+                search,
+                self.device,
+            )
+        worded = []
+        for ranked in found:
+            texts = self.tokenizer_.batch_decode([tokens for _, tokens in ranked], skip_special_tokens=True)
+            best: dict[str, float] = {}
+            for text, (score, _) in zip(texts, ranked, strict=True):
+                best.setdefault(text.strip(), score)
+            worded.append(tuple(best.items()))
+        return tuple(worded)
+
+    def _check(self, values: np.ndarray) -> None:
+        width = self.module.config.vision_config.hidden_size
+        if values.ndim != 3 or values.shape[2] != width:
+            raise DataError(f"{self.weights}: expected features (n, token, {width}), found {values.shape}")
 
 
 class GitCaptioner(Captioner):
@@ -118,6 +159,15 @@ class GitCaptioner(Captioner):
         """The tower lies in ``git.image_encoder``."""
         return self.module.git, "image_encoder"
 
+    def next_logits(self, features_RKD: Tensor, tokens_RL: Tensor) -> Tensor:
+        """The language head reads features and tokens as one sequence."""
+        return self.module(input_ids=tokens_RL, pixel_values=features_RKD.unsqueeze(1)).logits[:, -1]
+
+    def start_and_end(self) -> tuple[int, int]:
+        """BERT's ``[CLS]`` and ``[SEP]``."""
+        config = self.module.config
+        return int(config.bos_token_id), int(config.eos_token_id)
+
 
 class BlipCaptioner(Captioner):
     """BLIP: features (577, 1024) of BLIP-large at 384 px.
@@ -145,6 +195,15 @@ class BlipCaptioner(Captioner):
     def tower_place(self) -> tuple[Any, str]:
         """The tower lies in ``vision_model``."""
         return self.module, "vision_model"
+
+    def next_logits(self, features_RKD: Tensor, tokens_RL: Tensor) -> Tensor:
+        """The text decoder attends to the features."""
+        return self.module.text_decoder(input_ids=tokens_RL, encoder_hidden_states=features_RKD).logits[:, -1]
+
+    def start_and_end(self) -> tuple[int, int]:
+        """As BLIP's own generation has them."""
+        config = self.module.config.text_config
+        return int(config.bos_token_id), int(config.sep_token_id)
 
 
 class _GivenFeatures(nn.Module):

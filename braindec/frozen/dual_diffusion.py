@@ -93,7 +93,7 @@ class DualDiffusion:
     def _load(self, path: Path) -> dict[str, Any]:
         from diffusers import ControlNetModel, DDIMScheduler, UNet2DConditionModel
 
-        streams, vae = _read_conditioning(path)
+        streams, vae = read_conditioning(path)
         parts: dict[str, Any] = {"streams": streams, "scheduler": DDIMScheduler.from_pretrained(path / "scheduler")}
         parts["unet"] = self._network(UNet2DConditionModel, path / "unet")
         if (path / "controlnet").is_dir():
@@ -217,7 +217,8 @@ class DualDiffusion:
         return values.to(self.parts["unet"].dtype)
 
 
-def _read_conditioning(path: Path) -> tuple[tuple[Stream, ...], str]:
+def read_conditioning(path: Path) -> tuple[tuple[Stream, ...], str]:
+    """The streams of a diffusion's folder, and where its VAE is, relative to it; raises `DataError` if unreadable."""
     file = path / CONDITIONING
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))

@@ -81,8 +81,11 @@ class GitCaptioner(FrozenNetwork):
         for start in progress(range(0, len(values), self.batch_size), "GIT captions"):
             batch = torch.as_tensor(values[start : start + self.batch_size], device=self.device).to(self.torch_dtype)
             with torch.inference_mode(), _features_given(module.git):
-                # Generation wants pictures with four axes; the stand-in takes the third away again.
-                tokens = module.generate(pixel_values=batch.unsqueeze(1), max_length=max_length, num_beams=beams)
+                # Generation wants pictures with four axes; the stand-in takes the third away again. Without a cache:
+                # transformers 5.17 counts the picture's tokens into the words' positions when it uses one.
+                tokens = module.generate(
+                    pixel_values=batch.unsqueeze(1), max_length=max_length, num_beams=beams, use_cache=False
+                )
             found += [text.strip() for text in self.tokenizer_.batch_decode(tokens, skip_special_tokens=True)]
         return tuple(found)
 

@@ -29,6 +29,8 @@ class CaptionWords:
     word is undefined.
     """
 
+    pairwise = True
+
     def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
         """Two values in [0, 1] a prediction; neither has a closed-form chance."""
         pairs = _references(evidence)
@@ -52,6 +54,8 @@ class Bleu:
     n : longest n-gram, 1 to 4 in the literature.
     name : name in the results; by default ``bleu<n>``.
     """
+
+    pairwise = True
 
     def __init__(self, n: int = 1, name: str | None = None) -> None:
         if n < 1:

@@ -5,7 +5,7 @@ Legend: N predictions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from braindec.types import DataError, Evidence
 
 def shuffled_brain(
     evidences: Sequence[Evidence], n_permutations: int, seed: int, allow_own: bool = False
-) -> list[list[Evidence]]:
+) -> Iterator[list[Evidence]]:
     """Decoded material credited to other stimuli, ``n_permutations`` times over.
 
     Stimuli are permuted, not rows: all repetitions of a stimulus receive what was decoded for one other stimulus, as
@@ -32,9 +32,10 @@ def shuffled_brain(
         scores expect exactly their chance; without, slightly less (a top-1 hit never happens), which matters for very
         small galleries.
 
-    Returns
-    -------
-    One list a permutation, its entries in the order of ``evidences``.
+    Yields
+    ------
+    One list a permutation, its entries in the order of ``evidences``; one at a time, since each holds a copy of all
+    pictures.
 
     Raises
     ------
@@ -47,15 +48,13 @@ def shuffled_brain(
         alone = evidence.table["stimulus_id"].nunique() == 1
         groups.setdefault((subject, -1 if alone else place), []).append(place)
     rng = np.random.default_rng(seed)
-    permutations = []
     for _ in range(n_permutations):
         shuffled: list[Evidence] = list(evidences)
         for places in groups.values():
             made = _exchanged([evidences[place] for place in places], rng, allow_own)
             for place, evidence in zip(places, made, strict=True):
                 shuffled[place] = evidence
-        permutations.append(shuffled)
-    return permutations
+        yield shuffled
 
 
 def derangement(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -82,6 +81,8 @@ def _exchanged(evidences: Sequence[Evidence], rng: np.random.Generator, allow_ow
         # Stimuli may differ in their number of predictions: the donor's are used in turn.
         order[rows_of[receiver]] = np.resize(rows_of[donor], len(rows_of[receiver]))
     permuted = joined.permuted(order)
+    if len(evidences) == 1:
+        return [permuted]
     parts, start = [], 0
     for evidence in evidences:
         rows = np.arange(start, start + len(evidence.table))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from braindec.metrics.pixels import common_shape, resized_stack
-from braindec.metrics.similarity import flattened
+from braindec.metrics.similarity import Similarity, flattened, similarity_matrix
 from braindec.types import Evidence
 
 PIXELS = "pixels"
@@ -40,3 +40,9 @@ def paired_features(evidence: Evidence, name: str, size: int | None = None) -> t
         flattened(evidence.gallery_embeddings[name], f"gallery embedding {name!r}"),
         flattened(evidence.embeddings[name], f"predicted embedding {name!r}"),
     )
+
+
+def decoded_similarity(evidence: Evidence, name: str, size: int | None, kind: Similarity) -> np.ndarray | None:
+    """Similarity float64 (N, G) of every prediction with every gallery stimulus; see `paired_features`."""
+    pair = paired_features(evidence, name, size)
+    return None if pair is None else similarity_matrix(*pair, kind).T

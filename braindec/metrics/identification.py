@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from braindec.metrics import ranking
-from braindec.metrics.features import PIXELS, paired_features
+from braindec.metrics.features import PIXELS, decoded_similarity
 from braindec.metrics.image import CONSTANT_FLAG
+from braindec.metrics.memo import Memo
 from braindec.metrics.pixels import resize_flag
-from braindec.metrics.similarity import Similarity, similarity_matrix
+from braindec.metrics.similarity import Similarity
 from braindec.types import Evidence, Scores
 
 
@@ -40,10 +41,11 @@ class TwoWay:
         self.size = size
         self.half_ties = half_ties
         self.name = name
+        self._memo = Memo()
 
     def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
         """One share in [0, 1] a prediction; chance 0.5."""
-        found = _similarity(evidence, self.features, self.size, "correlation")
+        found = _similarity(self._memo, evidence, self.features, self.size, "correlation")
         if found is None:
             return ()
         similarity_NG, flags = found
@@ -89,10 +91,11 @@ class NWay:
         self.seed = seed
         self.similarity: Similarity = similarity
         self.name = name
+        self._memo = Memo()
 
     def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
         """The probability of a top-1 hit, one a prediction; chance 1 / number of candidates."""
-        found = _similarity(evidence, self.features, self.size, self.similarity)
+        found = _similarity(self._memo, evidence, self.features, self.size, self.similarity)
         if found is None:
             return ()
         similarity_NG, flags = found
@@ -111,13 +114,12 @@ class NWay:
 
 
 def _similarity(
-    evidence: Evidence, features: str, size: int | None, kind: Similarity
+    memo: Memo, evidence: Evidence, features: str, size: int | None, kind: Similarity
 ) -> tuple[np.ndarray, tuple[str, ...]] | None:
     """Similarities (N, G) of every prediction with every gallery stimulus, and the flags that go with them."""
-    pair = paired_features(evidence, features, size)
-    if pair is None:
+    similarity_NG = memo.rows(evidence, lambda original: decoded_similarity(original, features, size, kind))
+    if similarity_NG is None:
         return None
-    similarity_NG = similarity_matrix(*pair, kind).T
     flags = [resize_flag(size)] if features == PIXELS else []
     if np.isnan(similarity_NG).all(axis=1).any():
         flags.append(CONSTANT_FLAG)

@@ -35,6 +35,8 @@ class PixCorr:
     Source: Brain-Diffuser (Ozcelik & VanRullen 2023), PixCorr on images of 425 x 425 x 3.
     """
 
+    pairwise = True
+
     def __init__(self, size: int | None = 425, name: str = "pixcorr") -> None:
         self.size = size
         self.name = name
@@ -61,6 +63,8 @@ class SSIM:
     Source: Wang et al. 2004, equation 13; evaluation code of Brain-Diffuser.
     """
 
+    pairwise = True
+
     def __init__(self, size: int | None = 425, ssim_1d: bool = False, name: str | None = None) -> None:
         self.size = size
         self.ssim_1d = ssim_1d
@@ -86,6 +90,8 @@ class MSE:
     size : side in pixels to which both images are resized, or None for the stimulus's own size.
     name : name in the results.
     """
+
+    pairwise = True
 
     def __init__(self, size: int | None = 425, name: str = "mse") -> None:
         self.size = size

@@ -37,7 +37,12 @@ def resize_flag(size: int | None) -> str:
 
 def grey(image_HWC: np.ndarray) -> np.ndarray:
     """A uint8 sRGB image as float64 luminance (H, W) in [0, 1]."""
-    return (image_HWC / 255.0) @ _GREY_WEIGHTS
+    return luminance(image_HWC / 255.0)
+
+
+def luminance(image_HWC: np.ndarray) -> np.ndarray:
+    """A float sRGB image in [0, 1] as float64 luminance (H, W)."""
+    return image_HWC @ _GREY_WEIGHTS
 
 
 def common_shape(images: ImageArray, size: int | None) -> tuple[int, int]:

@@ -6,14 +6,16 @@ Legend: G gallery entries, N predictions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from braindec.metrics import ranking
-from braindec.metrics.features import paired_features
+from braindec.metrics.features import decoded_similarity
 from braindec.metrics.matching import csls, hungarian, sinkhorn
-from braindec.metrics.similarity import Similarity, similarity_matrix
+from braindec.metrics.memo import Memo
+from braindec.metrics.similarity import Similarity
 from braindec.types import DataError, Evidence, Scores
 
 Way = Literal["forward", "backward"]
@@ -68,16 +70,19 @@ class Retrieval:
         self.n_resamples = n_resamples
         self.seed = seed
         self.matching: Matching = matching
+        self._memos: dict[str, Memo] = {}
 
     def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
         """Several `Scores` a target and way; empty when no target was predicted."""
         targets = tuple(evidence.embeddings) if self.target is None else (self.target,)
         found: list[Scores] = []
         for target in targets:
-            pair = paired_features(evidence, target)
-            if pair is None:
+            memo = self._memos.setdefault(target, Memo())
+            similarity_NG = memo.rows(
+                evidence, partial(decoded_similarity, name=target, size=None, kind=self.similarity)
+            )
+            if similarity_NG is None:
                 continue
-            similarity_NG = similarity_matrix(*pair, self.similarity).T
             for way in self.ways:
                 found += self._scores(f"{target}_{way}", way, similarity_NG, evidence)
         return tuple(found)

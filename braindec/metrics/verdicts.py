@@ -51,20 +51,24 @@ def verdict(metric: str, entry: dict[str, Any], controls: Sequence[ControlResult
 
 def _beside_controls(what: str, entry: dict[str, Any], controls: Sequence[ControlResult]) -> str:
     higher = entry["direction"] == "higher"
-    known = [control for control in controls if control.value["value"] is not None]
+    defined = [control for control in controls if control.value["value"] is not None]
+    # An oracle was told something of the truth: a reference from above, which a decoder need not beat.
+    oracles = [control for control in defined if control.name.startswith("oracle")]
+    known = [control for control in defined if control not in oracles]
+    told = "".join(f" ({control.name}, told the truth's class: {_text(control.value['value'])})" for control in oracles)
     if not known:
-        return f"{what} was compared with no control."
+        return f"{what} was compared with no control{told}."
     beyond = "above" if higher else "below (better than)"
     ordered = sorted(known, key=lambda control: control.value["value"], reverse=higher)
     missed = [control for control in ordered if not control.beaten]
     if not missed:
         return (
             f"{what} is {beyond} every control; the strongest control is {ordered[0].name} at "
-            f"{_text(ordered[0].value['value'])}."
+            f"{_text(ordered[0].value['value'])}{told}."
         )
     listed = ", ".join(f"{control.name} at {_text(control.value['value'])}" for control in missed)
     beaten = f"; it is {beyond} {len(known) - len(missed)} of {len(known)} controls" if len(missed) < len(known) else ""
-    return f"{what} does not beat {listed}{beaten}."
+    return f"{what} does not beat {listed}{beaten}{told}."
 
 
 def _beside_chance(metric: str, entry: dict[str, Any]) -> list[str]:

@@ -34,6 +34,7 @@ _DUAL_UP_TO = 2
 """Trials per feature up to which the dual form is used. Its held-out errors are one matrix per penalty, shared by all
 targets, which saves more than the larger factorisation costs: 5x for 1,200 trials, 1,100 voxels and 12,288 pixels."""
 
+
 @contextmanager
 def matmul_precision(precision: Precision) -> Iterator[None]:
     """Let matrix products of float32 CUDA tensors round their inputs to tf32, or forbid it; restored on leaving."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from braindec.artifacts import atomic_write
 from braindec.report.content import DECODED, ReportContent
-from braindec.report.files import write_bytes
 from braindec.report.gallery import Material, Series, default_metric
 from braindec.report.methods import provenance
 from braindec.report.page import Cell, notes_of, render
@@ -229,4 +229,7 @@ def write_comparison(path: Path, runs: list[ReportContent], paired: pd.DataFrame
         "provenance": _provenance_rows(runs),
         "source": DECODED,
     }
-    return write_bytes(Path(path), render("compare.html.j2", material, context))
+    payload = render("compare.html.j2", material, context)
+    with atomic_write(path) as file:
+        file.write(payload)
+    return path

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from braindec.artifacts import atomic_write
 from braindec.report.pictures import TINY_SIDE
 from braindec.types import DataError
 
@@ -82,8 +83,8 @@ def write_contact_sheet(
     tile_px: int = 96,
 ) -> Path:
     """Write `contact_sheet` as PNG, atomically."""
-    from braindec.report.files import write_bytes
-
     buffer = io.BytesIO()
     contact_sheet(truth, decoded, columns, tile_px).save(buffer, "PNG", optimize=True)
-    return write_bytes(path, buffer.getvalue())
+    with atomic_write(path) as file:
+        file.write(buffer.getvalue())
+    return path

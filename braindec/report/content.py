@@ -26,8 +26,8 @@ class ReportContent:
     title : heading of the page.
     scores : content of ``scores.json`` (schema 1): ``metrics`` {name: {value, ci95, n, chance, direction, ceiling,
         flags, gallery_size, n_undefined, per_subject}}, ``controls`` {control: {name: {value, ci95, ...}}},
-        ``verdicts`` {name: [sentence]}. A control's entry may carry ``beaten`` (bool): the verdict of a paired test,
-        used instead of the page's own rule (intervals that do not overlap).
+        ``verdicts`` {name: [sentence]}. A control's entry may carry ``beaten`` (bool): the verdict of a paired
+        comparison, used instead of the page's own rule (intervals that do not overlap).
     items : long format, columns `ITEM_COLUMNS`; one row an item, metric and source; value in the metric's own unit.
     truth_images : stimulus_id -> uint8 (H, W, 3) sRGB.
     decoded_images : item_id -> uint8 (H, W, 3) sRGB.

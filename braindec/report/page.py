@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from braindec.artifacts import atomic_write
 from braindec.report.contact_sheet import contact_sheet
 from braindec.report.content import DECODED, ReportContent
-from braindec.report.files import write_bytes
 from braindec.report.gallery import Material, Series, default_metric, gallery_data, overview
 from braindec.report.methods import flatten, methods, provenance
 from braindec.report.plots import Row, curves, distribution, forest
@@ -269,6 +269,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "unbeaten": unbeaten_sentence(found),
         "verdicts": [(v, content.scores["metrics"][v.metric]) for v in found],
         "banners": banners(content.scores, content.manifest, content.warnings),
+        "has_oracle": any(uses_truth(name) for name in content.control_names),
         "controls": [label(name) for name in content.control_names],
         "rows": metric_rows(content),
         "forests": _forests(content),
@@ -280,7 +281,10 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "provenance": provenance(content.manifest),
         "config_yaml": content.config_yaml,
     }
-    return write_bytes(Path(path), render("report.html.j2", report_material(content), context))
+    payload = render("report.html.j2", report_material(content), context)
+    with atomic_write(path) as file:
+        file.write(payload)
+    return path
 
 
 def notes_of(contents: Sequence[ReportContent]) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from braindec.artifacts import atomic_write
 from braindec.report.content import DECODED
-from braindec.report.files import write_bytes
 from braindec.report.words import capital, finite_interval, interval, label, number
 
 CSV_COLUMNS = (
@@ -84,7 +84,9 @@ def scores_frame(scores: Mapping[str, Any]) -> pd.DataFrame:
 
 def write_csv(path: Path, scores: Mapping[str, Any]) -> Path:
     """Write `scores_frame` as ``scores.csv``, atomically."""
-    return write_bytes(path, scores_frame(scores).to_csv(index=False, lineterminator="\n").encode())
+    with atomic_write(path) as file:
+        file.write(scores_frame(scores).to_csv(index=False, lineterminator="\n").encode())
+    return path
 
 
 def _cells(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 Status = Literal["above", "overlap", "below", "unknown"]
 
 VERDICT_RULE = (
-    "A control counts as beaten when the evaluation's paired test says so or, where no test is recorded, "
+    "A control counts as beaten when the evaluation's paired comparison says so or, where none is recorded, "
     "when the two 95% intervals do not overlap. Oracle controls use the ground truth: they are shown for reference, "
     "and no verdict depends on them."
 )
@@ -236,8 +236,7 @@ def banners(scores: Mapping[str, Any], manifest: Mapping[str, Any], warnings: Se
     sentences += [s for flag, names in concerned.items() if (s := flag_sentence(flag, names))]
     for name, entry in scores["metrics"].items():
         if entry.get("n_undefined"):
-            sentences.append(
-                f"{capital(label(name))} is undefined for {entry['n_undefined']} of "
-                f"{(entry.get('n') or 0) + entry['n_undefined']} items; they are left out of its mean."
-            )
+            predictions = "prediction" if entry["n_undefined"] == 1 else "predictions"
+            undefined = f"{capital(label(name))} is undefined for {entry['n_undefined']} {predictions}"
+            sentences.append(f"{undefined}, which its mean leaves out.")
     return tuple(dict.fromkeys(sentences))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pandas as pd
 from braindec.artifacts import read_json, safe_name, write_image, write_json
 from braindec.artifacts import write_table as write_csv
 from braindec.contracts import Stage, StageContext
-from braindec.run_tables import read_reconstructions
+from braindec.run_tables import FLAG_SEPARATOR, read_reconstructions
+from braindec.stages.inputs import WHOLE_FOLD
 from braindec.types import PREDICTION_COLUMNS, DataError, Predictions, Reconstructions
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ def reconstruct_fold(
         for stale in parts.glob("*"):
             stale.unlink()
     write_json(key_file, {"key": key})
+    context = replace(context, options={**context.options, WHOLE_FOLD: predictions})
     tables = []
     starts = range(0, len(predictions), batch_size)
     for start in context.progress(starts, f"reconstructing {predictions.source} {fold}"):
@@ -79,4 +82,5 @@ def _save_items(folder: Path, made: Reconstructions, seed: int) -> pd.DataFrame:
     table["label"] = list(made.labels) if made.labels is not None else ""
     table["seed"] = seed
     table["chain"] = " > ".join(made.chain)
+    table["flags"] = FLAG_SEPARATOR.join(made.flags)
     return table

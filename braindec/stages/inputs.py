@@ -10,6 +10,9 @@ import numpy as np
 from braindec.contracts import StageContext, Target
 from braindec.types import DataError, Predictions, Reconstructions
 
+WHOLE_FOLD = "whole_fold"
+"""Key of `StageContext.options`: all predictions of the fold, of which a stage is given one chunk at a time."""
+
 
 def predicted(predictions: Predictions, target: str, stage: str) -> np.ndarray:
     """The predicted embeddings (N, K, D) of a target.
@@ -56,6 +59,8 @@ def target_with(context: StageContext, target: str, method: str, stage: str) -> 
 def extended(previous: Reconstructions | None, predictions: Predictions, stage: str, **made: Any) -> Reconstructions:
     """What earlier stages made, with this stage's fields added or replaced, and the stage at the end of the chain.
 
+    ``flags`` join those of earlier stages.
+
     Raises
     ------
     DataError
@@ -68,4 +73,5 @@ def extended(previous: Reconstructions | None, predictions: Predictions, stage: 
             f"stage {stage}: the {len(previous.table)} items of the stages before ({', '.join(previous.chain)}) are "
             f"not the {len(predictions)} items of the predictions, in their order"
         )
+    made["flags"] = tuple(dict.fromkeys((*previous.flags, *made.get("flags", ()))))
     return replace(previous, chain=(*previous.chain, stage), **made)

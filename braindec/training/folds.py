@@ -13,6 +13,7 @@ import pandas as pd
 
 from braindec.artifacts import (
     RunFolder,
+    read_json,
     read_state,
     read_table,
     safe_name,
@@ -23,8 +24,9 @@ from braindec.artifacts import (
 )
 from braindec.contracts import Decoder, FitContext, Progress, Target, TrainingData, Transform
 from braindec.signals.average import average_repetitions, pseudo_trials
+from braindec.signals.leak import FitRecord
 from braindec.targets.cache import load_or_compute
-from braindec.training.partition import Partition
+from braindec.training.partition import ROW, Partition
 from braindec.types import PREDICTION_COLUMNS, DataError, Predictions, Stimuli, TargetEmbeddings, Trials
 
 log = logging.getLogger(__name__)
@@ -72,11 +74,13 @@ def fit_fold(
     """
     folder = run.decoder(name)
     train, validation = {}, {}
+    fits: list[FitRecord] = []
     for partition in partitions:
         transforms = parts.transforms()
-        train[partition.subject], validation[partition.subject] = _fit_transforms(
-            transforms, partition, folder, options.average_train
+        train[partition.subject], validation[partition.subject], seen_by = _fit_transforms(
+            name, transforms, partition, folder, options.average_train
         )
+        fits += seen_by
     targets = parts.targets()
     training_ids = _distinct(partition.stimulus_ids("train") for partition in partitions)
     seen_ids = _distinct([training_ids, *(partition.stimulus_ids("validation") for partition in partitions)])
@@ -94,6 +98,10 @@ def fit_fold(
         "n_train_trials": {subject: len(trials) for subject, trials in train.items()},
         "n_train_stimuli": len(training_ids),
     }
+    for subject, trials in train.items():
+        fits += [FitRecord(f"target {t}", subject, name, stimulus_ids=training_ids) for t in targets]
+        fits.append(FitRecord("decoder", subject, name, stimulus_ids=tuple(trials.table["stimulus_id"])))
+    write_json(folder / "fits.json", [_fit_entry(fit) for fit in fits])
     write_json(folder / "fit.json", report)
     return report
 
@@ -102,17 +110,47 @@ def _distinct(groups: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item for group in groups for item in group))
 
 
-def _fit_transforms(transforms: Transforms, partition: Partition, folder: Path, average: bool) -> tuple[Trials, Trials]:
+def _fit_transforms(
+    fold: str, transforms: Transforms, partition: Partition, folder: Path, average: bool
+) -> tuple[Trials, Trials, list[FitRecord]]:
+    """Transformed training and validation trials, and what each transform's statistics saw."""
     train, validation = partition.train(), partition.validation()
+    fits = []
     for name, transform in transforms.items():
         transform.fit(train)
+        rows = train.table[ROW].to_numpy(dtype=np.int64)
+        fits.append(FitRecord(f"transform {name}", partition.subject, fold, rows=rows))
         write_state(folder / "transforms" / safe_name(partition.subject) / name, transform.state())
         train = transform.apply(train)
         validation = transform.apply(validation) if len(validation) else validation
     if average:
         train = average_repetitions(train)
         validation = average_repetitions(validation) if len(validation) else validation
-    return train, validation
+    return train, validation, fits
+
+
+def _fit_entry(fit: FitRecord) -> dict[str, Any]:
+    return {
+        "statistic": fit.statistic,
+        "subject": fit.subject,
+        "fold": fit.fold,
+        "rows": None if fit.rows is None else fit.rows.tolist(),
+        "stimulus_ids": None if fit.stimulus_ids is None else list(fit.stimulus_ids),
+    }
+
+
+def read_fits(run: RunFolder, fold: str) -> list[FitRecord]:
+    """What each statistic of a fold saw when it was fitted."""
+    return [
+        FitRecord(
+            entry["statistic"],
+            entry["subject"],
+            entry["fold"],
+            None if entry["rows"] is None else np.array(entry["rows"], dtype=np.int64),
+            None if entry["stimulus_ids"] is None else tuple(entry["stimulus_ids"]),
+        )
+        for entry in read_json(run.decoder(fold) / "fits.json")
+    ]
 
 
 def _fit_targets(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from braindec.types import DataError, Fold, Trials
+
+ROW = "row"
+"""Column of a partition's trial tables: the trial's row in the subject's whole table."""
 
 
 class SealedTestError(DataError):
@@ -24,7 +28,7 @@ class Partition:
     """
 
     def __init__(self, trials: Trials, fold: Fold) -> None:
-        self._trials = trials
+        self._trials = replace(trials, table=trials.table.assign(**{ROW: np.arange(len(trials))}))
         self.fold = fold
 
     @property
@@ -47,8 +51,7 @@ class Partition:
 
     def part_table(self) -> pd.DataFrame:
         """Which part each trial is in: its row, stimulus id, session, run, repetition and ``part``."""
-        table = self._trials.table[["stimulus_id", "session", "run", "repetition"]].copy()
-        table.insert(0, "row", range(len(table)))
+        table = self._trials.table[[ROW, "stimulus_id", "session", "run", "repetition"]]
         part = np.full(len(table), "unused", dtype=object)
         for name in ("train", "validation", "test"):
             part[getattr(self.fold, name)] = name

@@ -26,8 +26,8 @@ download. They know one world: the scenes that `braindec.datasets.simulated.scen
 `scripts/train_tiny.py` and may be used and changed under the project's licence.
 
 ## Data
-{n_train} scenes of 64 px (world seed {train_seed}) with exact captions, depth and labels; figures are of held-out scenes
-(world seed {held_out_seed}). No photograph, no text and no weights of others went in.
+{n_train} scenes of 64 px (world seed {train_seed}) with exact captions, depth and labels; figures are of
+held-out scenes (world seed {held_out_seed}). No photograph, no text and no weights of others went in.
 
 ## Networks and figures
 | folder | what | parameters | trained for | figures on held-out scenes |
@@ -38,9 +38,9 @@ download. They know one world: the scenes that `braindec.datasets.simulated.scen
 The U-Net attends to 97 tokens of 128 values: 65 image tokens, then 32 text tokens, both the output
 `versatile_diffusion` of tiny_clip (tokens after the final norm and projection, divided by the norm of the pooled
 embedding; the mean over a scene's captions), multiplied by sqrt(128). An absent stream is all zeros; without both the
-picture is unconditional. In training {p_neither:.0%} of the items saw neither, {p_image:.0%} the image alone, {p_text:.0%}
-the text alone. The U-Net predicts velocity; the noise schedule ends in pure noise (trailing DDIM steps). Depth goes to
-the ControlNet as one channel in [0, 1] at 64 px, 1 nearest. `conditioning.json` says all this to the code.
+picture is unconditional. In training {p_neither:.0%} of the items saw neither, {p_image:.0%} the image alone,
+{p_text:.0%} the text alone. The U-Net predicts velocity; the noise schedule ends in pure noise (trailing DDIM steps).
+Depth goes to the ControlNet as one channel in [0, 1] at 64 px, 1 nearest. `conditioning.json` tells the code.
 
 ## Limits
 - Photographs, other drawings and other words are outside their world: they give pictures of their own scenes at best.

@@ -122,7 +122,7 @@ def train(run: Run) -> dict[str, Any]:
     save_half(model, folder)
     _copy_tokenizer(run.work / "tokenizer", folder)
     write_preprocessing(folder)
-    return {**summary, "parameters": parameters_of([model]), **measure(folder, run.device)}
+    return {**summary, "parameters": parameters_of([model]), **measure(run)}
 
 
 def write_preprocessing(folder: Path) -> None:
@@ -150,9 +150,10 @@ def _copy_tokenizer(source: Path, folder: Path) -> None:
         (folder / file.name).write_bytes(file.read_bytes())
 
 
-def measure(folder: Path, device: str, n: int = 1000) -> dict[str, float]:
+def measure(run: Run, n: int = 1000) -> dict[str, float]:
     """Retrieval among 200 held-out scenes, both directions, captions averaged (five) and single."""
-    batch = held_out(n)
+    folder, device = run.networks / FOLDERS["clip"], run.device
+    batch = held_out(run.judged_on(n))
     image = ClipVision(str(folder), device=device).encode(batch.images)[:, 0]
     found = {}
     for name, captions in (("", batch.captions), ("_one_caption", [c[4] for c in batch.captions])):
@@ -167,7 +168,8 @@ def retrieval(queries: np.ndarray, gallery: np.ndarray, among: int = 200) -> flo
     queries = queries / np.linalg.norm(queries, axis=1, keepdims=True)
     gallery = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
     hits = []
+    among = min(among, len(queries))
     for start in range(0, len(queries) - among + 1, among):
         similarity = queries[start : start + among] @ gallery[start : start + among].T
         hits.append(similarity.argmax(axis=1) == np.arange(among))
-    return float(np.mean(hits)) if hits else float("nan")
+    return float(np.mean(hits))

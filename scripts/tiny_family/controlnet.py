@@ -13,8 +13,6 @@ from braindec.frozen.dpt import DptDepth
 from braindec.frozen.dual_diffusion import DualDiffusion
 
 from .diffusion import (
-    IMAGE_TOKENS,
-    SIDE,
     encode_scenes,
     frozen_copy,
     held_out_conditions,
@@ -42,9 +40,7 @@ def train(run: Run) -> dict[str, Any]:
     link_networks(run)
     unet: Any = frozen_copy(UNet2DConditionModel.from_pretrained(run.folder("diffusion") / "unet"), run.device)
     begin = run.start_from("diffusion")
-    control = ControlNetModel.from_unet(
-        unet, conditioning_channels=1, conditioning_embedding_out_channels=(16, 32, 64)
-    )
+    control = ControlNetModel.from_unet(unet, conditioning_channels=1, conditioning_embedding_out_channels=(16, 32, 64))
     if begin is not None and (begin / "controlnet").is_dir():
         control = ControlNetModel.from_pretrained(begin / "controlnet")
     control.to(run.device).requires_grad_(True)
@@ -69,14 +65,13 @@ def train(run: Run) -> dict[str, Any]:
         return {"loss": functional.mse_loss(found, a * noise - b * latents)}
 
     summary = fit("controlnet", run, control, step, Recipe(rate=1e-3, warmup=100, average=0.995))
-    assert encoded.image.shape[1] == IMAGE_TOKENS and encoded.latents.shape[-1] == SIDE
     save_half(control, run.networks / FOLDERS["controlnet"] / "controlnet")
     return {**summary, "parameters": parameters_of([control]), **measure(run)}
 
 
 def measure(run: Run) -> dict[str, float]:
     """How well the depth of pictures drawn with depth (and text, or nothing else) follows the depth asked for."""
-    n = 100 if run.device != "cpu" else 8
+    n = run.judged_on(100)
     truth = held_out_conditions(run, n)
     diffusion = DualDiffusion(str(run.networks / FOLDERS["diffusion"]), device=run.device, batch_size=100)
     dpt = DptDepth(str(run.folder("depth")), device=run.device)

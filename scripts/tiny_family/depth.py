@@ -70,10 +70,11 @@ def train(run: Run) -> dict[str, Any]:
 
 def measure(run: Run, n: int = 300) -> dict[str, float]:
     """Mean absolute error and mean correlation with the true depth of held-out scenes."""
-    batch = held_out(n)
+    batch = held_out(run.judged_on(n))
     dpt = DptDepth(str(run.networks / FOLDERS["depth"]), device=run.device, batch_size=50)
     found = dpt.depth(dpt.encode(batch.images))
     correlation = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(found, batch.depth, strict=True)]
     rows = {"picture": batch.images, "true depth": grey(batch.depth), "found depth": grey(found)}
     write_sheet(run.work / "sheets" / "depth.png", rows)
-    return {"mean_absolute_error": float(np.abs(found - batch.depth).mean()), "correlation": float(np.mean(correlation))}
+    error = float(np.abs(found - batch.depth).mean())
+    return {"mean_absolute_error": error, "correlation": float(np.mean(correlation))}

@@ -23,7 +23,8 @@ from .clip import PATCH, WIDTH
 from .judge import accuracy, judged, two_way
 from .loop import Recipe, fit, parameters_of, save_half, try_compiled
 from .plan import FOLDERS, SIZE, TEXT_LENGTH, Run
-from .scenes import Scenes, held_out, labels_of, load_scenes, wait_for
+from .render import labels_of
+from .scenes import Scenes, held_out, load_scenes, wait_for
 from .sheets import psnr, write_sheet
 
 OUTPUT = "versatile_diffusion"
@@ -137,7 +138,7 @@ def train(run: Run) -> dict[str, Any]:
     begin = run.start_from("diffusion")
     if begin is not None:
         unet = type(unet).from_pretrained(begin / "unet")
-    unet.to(run.device)
+    unet.to(run.device).train()
     size = run.batch_of(512)
     signal, spread = tables(run.device)
 
@@ -216,7 +217,7 @@ def judge_pictures(run: Run, name: str, found: np.ndarray, truth: HeldOut) -> di
 
 def measure(run: Run) -> dict[str, float]:
     """Two-way identification by the judge of pictures from true tokens: image, text, both, and from a blurred start."""
-    n = 200 if run.device != "cpu" else 20
+    n = run.judged_on(200)
     truth = held_out_conditions(run, n)
     diffusion = DualDiffusion(str(run.networks / FOLDERS["diffusion"]), device=run.device, batch_size=100)
     seeds = list(range(n))

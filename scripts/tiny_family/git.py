@@ -12,10 +12,11 @@ from torch.nn import functional
 from braindec.datasets.simulated.scenes import SceneBatch
 from braindec.frozen.git import GitCaptioner
 
-from .clip import _copy_tokenizer, pixels_of, write_preprocessing
+from .clip import pixels_of, write_preprocessing
 from .loop import Recipe, fit, parameters_of, save_half
 from .plan import FOLDERS, SIZE, TEXT_LENGTH, Run
 from .scenes import Scenes, held_out, load_scenes
+from .words import PADDING, save_tokenizer
 
 
 def build(scenes: Scenes) -> Any:
@@ -42,13 +43,15 @@ def build(scenes: Scenes) -> Any:
         attention_probs_dropout_prob=0.0,
         bos_token_id=scenes.start,
         eos_token_id=scenes.end,
-        pad_token_id=scenes.end,
+        pad_token_id=scenes.padding,
     )
     return GitForCausalLM(config)
 
 
 def train(run: Run) -> dict[str, Any]:
     """Train, save, and measure what was saved."""
+    from transformers import CLIPTokenizer
+
     torch.manual_seed(run.seed + 4)
     scenes = load_scenes(run, fields=("images", "tokens", "labels"))
     begin = run.start_from("git")
@@ -73,14 +76,15 @@ def train(run: Run) -> dict[str, Any]:
     summary = fit("git", run, model, step, Recipe(rate=1e-3, warmup=300))
     folder = run.networks / FOLDERS["git"]
     save_half(model, folder)
-    _copy_tokenizer(run.work / "tokenizer", folder)
+    tokenizer = CLIPTokenizer.from_pretrained(run.work / "tokenizer", pad_token=PADDING)
+    save_tokenizer(tokenizer, folder)
     write_preprocessing(folder)
     return {**summary, "parameters": parameters_of([model]), **measure(run)}
 
 
 def measure(run: Run, n: int = 500) -> dict[str, Any]:
     """Share of held-out captions that name the main object, the place, and both."""
-    batch = held_out(n)
+    batch = held_out(run.judged_on(n))
     captioner = GitCaptioner(str(run.networks / FOLDERS["git"]), device=run.device, batch_size=100)
     found = captioner.captions(captioner.encode(batch.images))
     lines = [f"{caption}   <-   {truth[0]}" for caption, truth in zip(found, batch.captions, strict=True)]

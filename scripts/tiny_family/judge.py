@@ -16,7 +16,8 @@ from braindec.frozen.hub import load_transformers
 from .clip import pixels_of, write_preprocessing
 from .loop import Recipe, batches, fit, parameters_of, save_half
 from .plan import FOLDERS, Run
-from .scenes import held_out, labels_of, load_scenes
+from .render import labels_of
+from .scenes import held_out, load_scenes
 
 N_OBJECTS = len(CATEGORIES)
 
@@ -65,7 +66,7 @@ def train(run: Run) -> dict[str, Any]:
     folder = run.networks / FOLDERS["judge"]
     save_half(model, folder)
     write_preprocessing(folder)
-    batch = held_out(1000)
+    batch = held_out(run.judged_on(1000))
     logits, _ = judged(folder, batch.images, run.device)
     truth = labels_of(batch)
     return {**summary, "parameters": parameters_of([model]), **accuracy(logits, truth)}

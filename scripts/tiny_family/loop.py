@@ -44,6 +44,7 @@ def fit(name: str, run: Run, module: nn.Module, step: Callable[[], Losses], reci
     dict
         Steps, seconds, and the losses of the first and last notes.
     """
+    run.wait_for_turn(name)
     parameters = [p for p in module.parameters() if p.requires_grad]
     on_gpu = run.device.startswith("cuda")
     decayed = [p for p in parameters if p.ndim > 1]
@@ -162,8 +163,9 @@ def try_compiled(
     began = time.time()
     try:
         compiled = torch.compile(function, dynamic=False)
-        with _limited(seconds), torch.autocast("cuda", torch.bfloat16, enabled=run.device.startswith("cuda")):
-            loss = trial(compiled)
+        with _limited(seconds):
+            with torch.autocast("cuda", torch.bfloat16, enabled=run.device.startswith("cuda")):
+                loss = trial(compiled)
             loss.backward()
             if not bool(torch.isfinite(loss)):
                 raise FloatingPointError("the compiled loss is not finite")

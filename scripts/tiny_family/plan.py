@@ -14,24 +14,27 @@ TEXT_LENGTH = 32
 
 @dataclass(frozen=True)
 class Stage:
-    """One network. ``end`` is when its training must stop, as a share of the whole time; ``needs`` come before it."""
+    """One network: when it may begin and must end training, as shares of the whole time.
+
+    Networks that others need have the device nearly to themselves at first.
+    """
 
     name: str
+    begin: float
     end: float
-    needs: tuple[str, ...] = ()
 
 
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("clip", 0.36),
-        Stage("vae", 0.34),
-        Stage("judge", 0.27),
-        Stage("depth", 0.33),
-        Stage("vdvae", 0.66),
-        Stage("git", 0.54),
-        Stage("diffusion", 0.83, ("clip", "vae", "judge")),
-        Stage("controlnet", 0.94, ("diffusion", "depth")),
+        Stage("clip", 0.0, 0.37),
+        Stage("vae", 0.0, 0.35),
+        Stage("judge", 0.0, 0.24),
+        Stage("vdvae", 0.31, 0.66),
+        Stage("git", 0.37, 0.62),
+        Stage("depth", 0.37, 0.58),
+        Stage("diffusion", 0.0, 0.84),
+        Stage("controlnet", 0.0, 0.945),
     )
 }
 """In the order of their start; the figures of a stage take the few seconds after its end."""
@@ -72,9 +75,17 @@ class Run:
         """Wall clock at which a stage must stop training."""
         return self.started + self.seconds * STAGES[name].end
 
+    def wait_for_turn(self, name: str) -> None:
+        """Sleep until a stage may begin."""
+        time.sleep(max(0.0, self.started + self.seconds * STAGES[name].begin - time.time()))
+
     def batch_of(self, size: int) -> int:
         """A batch size, scaled to this machine."""
         return max(4, int(size * self.batch))
+
+    def judged_on(self, n: int) -> int:
+        """How many held-out scenes figures are of: fewer where there is no GPU."""
+        return n if self.device.startswith("cuda") else max(16, n // 20)
 
     def folder(self, name: str) -> Path:
         """A trained network: of this run if there is one, else of ``base``."""

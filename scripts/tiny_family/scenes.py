@@ -1,12 +1,10 @@
-"""Training and held-out scenes: rendered by a pool of processes into memory-mapped arrays.
+"""Training and held-out scenes on a device.
 
 Legend: n scenes, H W height and width, L tokens of a caption.
 """
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +14,9 @@ import torch
 from torch import Tensor
 
 from braindec.datasets.simulated.scenes import SceneBatch, render_scenes
-from braindec.datasets.simulated.vocabulary import CATEGORIES, PLACES
 
-from .plan import HELD_OUT_SEED, SIZE, TEXT_LENGTH, TRAIN_SEED, Run
-from .words import save_tokenizer
-
-N_CAPTIONS = 6
-_CHUNK = 500
-_FIELDS = {
-    "images": ("uint8", (SIZE, SIZE, 3)),
-    "depth": ("float16", (SIZE, SIZE)),
-    "mask": ("uint8", (SIZE // 8, SIZE // 8)),
-    "tokens": ("int16", (N_CAPTIONS, TEXT_LENGTH)),
-    "labels": ("uint8", (3,)),
-}
+from .plan import HELD_OUT_SEED, SIZE, Run
+from .render import FIELDS
 
 
 @dataclass(frozen=True)
@@ -49,6 +36,7 @@ class Scenes:
     vocabulary: int
     start: int
     end: int
+    padding: int
 
     def __len__(self) -> int:
         return len(self.images)
@@ -56,60 +44,6 @@ class Scenes:
     def draw(self, n: int) -> Tensor:
         """Rows of ``n`` scenes at random."""
         return torch.randint(len(self.images), (n,), device=self.images.device)
-
-
-def render_all(run: Run, n_train: int, n_held_out: int, workers: int, tokenizer: object) -> None:
-    """Render both sets; ``work/scenes/done.json`` appears when they are whole."""
-    folder = run.work / "scenes"
-    folder.mkdir(parents=True, exist_ok=True)
-    save_tokenizer(tokenizer, run.work / "tokenizer")
-    jobs = []
-    for part, seed, n in (("held_out", HELD_OUT_SEED, n_held_out), ("train", TRAIN_SEED, n_train)):
-        for field, (dtype, shape) in _FIELDS.items():
-            np.lib.format.open_memmap(folder / f"{part}_{field}.npy", mode="w+", dtype=dtype, shape=(n, *shape))
-        jobs += [(run.work, part, seed, start, min(_CHUNK, n - start)) for start in range(0, n, _CHUNK)]
-    began = time.monotonic()
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for _ in pool.imap_unordered(_render_chunk, jobs):
-            pass
-    found = {"train": n_train, "held_out": n_held_out, "seconds": round(time.monotonic() - began, 1)}
-    (folder / "done.json").write_text(json.dumps(found), encoding="utf-8")
-
-
-def _render_chunk(job: tuple[Path, str, int, int, int]) -> None:
-    from tokenizers import Tokenizer
-
-    work, part, seed, start, n = job
-    torch.set_num_threads(1)
-    batch = render_scenes(n, seed, SIZE, start)
-    tokenizer = Tokenizer.from_file(str(work / "tokenizer" / "tokenizer.json"))
-    tokenizer.enable_truncation(TEXT_LENGTH)
-    tokenizer.no_padding()
-    end = tokenizer.token_to_id("<|endoftext|>")
-    tokens = np.full((n, N_CAPTIONS, TEXT_LENGTH), end, dtype=np.int16)
-    encoded = tokenizer.encode_batch([text for captions in batch.captions for text in captions])
-    for place, entry in enumerate(encoded):
-        tokens[place // N_CAPTIONS, place % N_CAPTIONS, : len(entry.ids)] = entry.ids
-    values = {
-        "images": batch.images,
-        "depth": batch.depth.astype(np.float16),
-        "mask": (batch.instances > 0).reshape(n, SIZE // 8, 8, SIZE // 8, 8).mean(axis=(2, 4)) > 0.25,
-        "tokens": tokens,
-        "labels": labels_of(batch),
-    }
-    for field, value in values.items():
-        array = np.lib.format.open_memmap(work / "scenes" / f"{part}_{field}.npy", mode="r+")
-        array[start : start + n] = value
-        array.flush()
-
-
-def labels_of(batch: SceneBatch) -> np.ndarray:
-    """Object and place of each scene as numbers, and whether there is a second object, uint8 (n, 3)."""
-    rows = [
-        (CATEGORIES.index(a["object"]), PLACES.index(a["place"]), a["second_object"] != "none")
-        for a in batch.attributes
-    ]
-    return np.array(rows, dtype=np.uint8)
 
 
 def wait_for(path: Path, failed: Path | None = None) -> None:
@@ -133,7 +67,7 @@ def load_scenes(run: Run, part: str = "train", fields: tuple[str, ...] = ()) -> 
     wait_for(run.work / "scenes" / "done.json")
     tokenizer = Tokenizer.from_file(str(run.work / "tokenizer" / "tokenizer.json"))
     arrays = {}
-    for field in _FIELDS:
+    for field in FIELDS:
         path = run.work / "scenes" / f"{part}_{field}.npy"
         wanted = not fields or field in fields
         array = np.load(path) if wanted else np.zeros((1,), dtype=np.uint8)
@@ -143,6 +77,7 @@ def load_scenes(run: Run, part: str = "train", fields: tuple[str, ...] = ()) -> 
         vocabulary=tokenizer.get_vocab_size(),
         start=tokenizer.token_to_id("<|startoftext|>"),
         end=tokenizer.token_to_id("<|endoftext|>"),
+        padding=tokenizer.token_to_id("<|padding|>"),
     )
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 from braindec.frozen.vae import AutoencoderKL
 
 from .clip import pixels_of
-from .loop import Recipe, batches, fit, parameters_of, save_half, try_compiled
+from .loop import Recipe, batches, fit, parameters_of, save_half
 from .plan import FOLDERS, SIZE, Run
 from .scenes import held_out, load_scenes
 from .sheets import psnr, write_sheet
@@ -39,34 +39,24 @@ def train(run: Run) -> dict[str, Any]:
     model = build()
     if begin is not None:
         model = type(model).from_pretrained(begin)
-    model.to(run.device, memory_format=torch.channels_last)
+    model.to(run.device)
     size = run.batch_of(128)
 
-    def losses_of(pixels: Tensor, noise: Tensor) -> Tensor:
-        posterior = model.encode(pixels).latent_dist
-        latent = posterior.mean + posterior.std * noise
-        decoded = model.decode(latent).sample.float()
-        error = (decoded - pixels).abs().mean() + 2 * functional.mse_loss(decoded, pixels)
-        edges = sum((decoded.diff(dim=axis) - pixels.diff(dim=axis)).abs().mean() for axis in (2, 3))
-        mean, log_variance = posterior.mean.float(), posterior.logvar.float()
-        rate = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
-        return torch.stack([error + 0.5 * edges + 1e-5 * rate, functional.mse_loss(decoded, pixels), rate])
-
-    def trial(function: Any) -> Tensor:
-        pixels = torch.rand(size, 3, SIZE, SIZE, device=run.device)
-        return function(pixels, torch.randn(size, 4, SIZE // 4, SIZE // 4, device=run.device))[0]
-
-    losses = try_compiled("vae", run, losses_of, trial, 70)
     scenes = load_scenes(run, fields=("images",))
 
     def step() -> dict[str, Tensor]:
         pixels = pixels_of(scenes.images[scenes.draw(size)])
-        noise = torch.randn(size, 4, SIZE // 4, SIZE // 4, device=run.device)
-        loss, error, rate = losses(pixels, noise).unbind()
-        return {"loss": loss, "mse": error, "rate": rate}
+        posterior = model.encode(pixels).latent_dist
+        latent = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
+        decoded = model.decode(latent).sample.float()
+        squares = functional.mse_loss(decoded, pixels)
+        edges = sum((decoded.diff(dim=axis) - pixels.diff(dim=axis)).abs().mean() for axis in (2, 3))
+        mean, log_variance = posterior.mean.float(), posterior.logvar.float()
+        rate = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
+        loss = (decoded - pixels).abs().mean() + 2 * squares + 0.5 * edges + 1e-5 * rate
+        return {"loss": loss, "mse": squares, "rate": rate}
 
     summary = fit("vae", run, model, step, Recipe(rate=1.5e-3, weight_decay=0.0, adam_betas=(0.9, 0.99)))
-    model.to(memory_format=torch.contiguous_format)
     with torch.inference_mode():
         some = scenes.images[: 2000 if run.device != "cpu" else 64]
         parts = [model.encode(pixels_of(some[part])).latent_dist.mode() for part in batches(len(some), 250)]
@@ -78,7 +68,7 @@ def train(run: Run) -> dict[str, Any]:
 
 def measure(run: Run, n: int = 500) -> dict[str, float]:
     """PSNR of held-out scenes."""
-    truth = held_out(n).images
+    truth = held_out(run.judged_on(n)).images
     vae = AutoencoderKL(str(run.networks / FOLDERS["vae"]), device=run.device, image_size=SIZE, batch_size=100)
     latents = vae.encode(truth)
     found = vae.decode(latents)

@@ -91,7 +91,7 @@ def train(run: Run) -> dict[str, Any]:
 
 def measure(run: Run, n: int = 300) -> dict[str, float]:
     """PSNR from all latents (the posterior's mean) and from the first layers, deeper ones at the prior's mean."""
-    truth = held_out(n).images
+    truth = held_out(run.judged_on(n)).images
     folder = str(run.networks / FOLDERS["vdvae"])
     vdvae = VDVAE(folder, device=run.device, batch_size=50, posterior="mean", deeper="mean", pixels="mean")
     every = len(CONFIG.decoder_specs())

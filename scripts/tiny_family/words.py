@@ -11,6 +11,7 @@ from braindec.datasets.simulated.plan import plan_scene
 from .plan import TEXT_LENGTH, TRAIN_SEED
 
 _START, _END, _SUFFIX = "<|startoftext|>", "<|endoftext|>", "</w>"
+PADDING = "<|padding|>"
 
 
 def build_tokenizer(n_scenes: int = 4000, vocabulary: int = 1000) -> Any:
@@ -29,7 +30,7 @@ def build_tokenizer(n_scenes: int = 4000, vocabulary: int = 1000) -> Any:
     merges = _merges_of(learner)
     words = [*alphabet, *(letter + _SUFFIX for letter in alphabet)]
     words += dict.fromkeys(left + right for left, right in merges if left + right not in set(words))
-    words += [_START, _END]
+    words += [PADDING, _START, _END]
     return CLIPTokenizer(
         vocab={word: index for index, word in enumerate(words)}, merges=merges, model_max_length=TEXT_LENGTH
     )

@@ -70,9 +70,7 @@ def test_the_command_line_wins_over_a_data_set_s_own_choice() -> None:
 def test_a_mistake_in_a_yaml_file_that_hydra_lets_through_is_caught(tmp_path: Path, text: str, expected: str) -> None:
     folder = tmp_path / "target"
     folder.mkdir()
-    (folder / "mine.yaml").write_text(
-        f"# @package targets.mine\n_target_: braindec.targets.pixels.Pixels\n{text}\n"
-    )
+    (folder / "mine.yaml").write_text(f"# @package targets.mine\n_target_: braindec.targets.pixels.Pixels\n{text}\n")
     config = compose("train", ["target=[mine]"], tmp_path)
     with pytest.raises(ConfigError, match=expected):
         check_config(config, Experiment)

@@ -129,5 +129,6 @@ def test_real_recordings_fulfil_the_contract(name: str) -> None:
 def test_every_file_reader_of_the_configs_has_a_fake() -> None:
     readers = {path.stem for path in CONFIGS.glob("*.yaml") if "root:" in path.read_text()}
     for name in readers - set(FAKES):
-        module = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["_target_"].rsplit(".", 1)[0]
+        loaded = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+        module = loaded.get("dataset", loaded)["_target_"].rsplit(".", 1)[0]
         assert hasattr(importlib.import_module(module), "write_fake"), f"{name} has no write_fake"

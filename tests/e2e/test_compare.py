@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import make_run
 from omegaconf import OmegaConf
 
 from braindec.compare import compare
 from braindec.compose import compose
 from braindec.types import DataError
+from tests.e2e.conftest import make_run
 
 
 def compared(tmp_path: Path, *runs: Path) -> tuple[str, pd.DataFrame]:
@@ -74,7 +74,7 @@ def test_three_runs_are_corrected_together(evaluated_run: Path, noisier_run: Pat
 
 
 def test_runs_that_cannot_be_compared_are_refused_by_name(evaluated_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected two or more run folders, found 1"):
+    with pytest.raises(DataError, match="expected 2 or more run folders, found 1"):
         compared(tmp_path, evaluated_run)
     with pytest.raises(DataError, match="given more than once"):
         compared(tmp_path, evaluated_run, evaluated_run)

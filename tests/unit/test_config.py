@@ -70,7 +70,7 @@ def test_a_right_configuration_passes_and_builds_nothing() -> None:
         ({"engine": {"_target_": f"{HERE}.Diesel", "power_kw": 1, "valves": [1, "x"]}}, "engine.valves: expected"),
         ({"engine": {"_target_": f"{HERE}.Deisel", "power_kw": 1}}, "did you mean 'Diesel'"),
         ({"engine": {"_target_": f"{HERE}.Rock"}}, "lacks start()"),
-        ({"engine": {"power_kw": 1}}, "engine: expected Engine"),
+        ({"engine": {"power_kw": 1}}, "engine: settings ['power_kw'] of a part that was not chosen"),
         ({"engine": None}, "engine: expected Engine"),
         ({"finish": {"_target_": f"{HERE}.polish", "_partial_": True, "strenght": 2}}, "did you mean 'strength'"),
         (

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from braindec import doctor
 
 
@@ -37,10 +39,7 @@ def test_missing_extras_are_named(monkeypatch) -> None:
 def test_a_missing_torch_is_fatal(monkeypatch, capsys) -> None:
     real = doctor.importlib.util.find_spec
     monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == "torch" else real(name))
-    try:
+    with pytest.raises(SystemExit) as stop:
         doctor.main([])
-    except SystemExit as stop:
-        assert stop.code == 1
-    else:
-        raise AssertionError("doctor must fail without torch")
+    assert stop.value.code == 1
     assert "[BAD ] torch: missing" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_shuffling_moves_stimuli_not_repetitions() -> None:
 
 def test_shuffling_is_reproducible_and_permutations_differ() -> None:
     evidence = make_evidence(20)
-    first, again = shuffled_brain([evidence], 3, seed=4), shuffled_brain([evidence], 3, seed=4)
+    first, again = (list(shuffled_brain([evidence], 3, seed=4)) for _ in range(2))
     for (a,), (b,) in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.images, b.images)
     assert donors(evidence, first[0][0]) != donors(evidence, first[1][0])
@@ -83,12 +83,12 @@ def test_one_stimulus_a_fold_is_exchanged_between_the_folds_of_a_subject() -> No
 
 def test_a_single_stimulus_cannot_be_shuffled() -> None:
     with pytest.raises(DataError, match="single stimulus"):
-        shuffled_brain([make_evidence(1)], 1, seed=0)
+        list(shuffled_brain([make_evidence(1)], 1, seed=0))
 
 
 def test_shuffled_scores_are_at_chance_when_stimuli_may_stay() -> None:
     evidence = make_evidence(12, noise=0.2)
-    permutations = shuffled_brain([evidence], 300, seed=0, allow_own=True)
+    permutations = list(shuffled_brain([evidence], 300, seed=0, allow_own=True))
     values = [TwoWay("e").scores(e)[0].values.mean() for (e,) in permutations]
     assert abs(np.mean(values) - 0.5) < 4 * np.std(values) / np.sqrt(300)
     top1 = [Retrieval("e", k=(1,), ways=("forward",)).scores(e)[0].values.mean() for (e,) in permutations]

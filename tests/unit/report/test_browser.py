@@ -14,6 +14,7 @@ import pytest
 
 from braindec.report.compare import write_comparison
 from braindec.report.content import ReportContent
+from braindec.report.leaderboard import Entry, published_boards, write_leaderboard
 from braindec.report.page import write_report
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
@@ -239,3 +240,22 @@ def test_the_page_prints(page: Any):
     assert pdf.startswith(b"%PDF")
     assert 3 <= pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") <= 14
     assert len(pdf) > 30_000
+
+
+def test_the_leaderboard_sorts_and_fits_a_phone(browser: Any, content: ReportContent, tmp_path: Path):
+    run = Entry("mine", "mine/report.html", {"dataset": "nsd", "subjects": ["subj01"]}, content.scores)
+    browser.get(write_leaderboard(tmp_path / "board.html", [run], published_boards()).as_uri())
+    assert browser.get_log("browser") == []
+    table = "section[aria-labelledby=nsd_images]"
+    button = all_of(browser, f"{table} .sort")[7]
+    browser.execute_script("arguments[0].click()", button)
+    browser.execute_script("arguments[0].click()", button)
+    assert texts(browser, f"{table} tbody th") == ["Brain-IT", "MindEye2", "MindBridge"]
+    assert texts(browser, f"{table} tbody td:nth-child(4)")[0] == "98.4"
+    size = browser.get_window_size()
+    try:
+        for width in (1280, 500):
+            browser.set_window_size(width, 900)
+            assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    finally:
+        browser.set_window_size(size["width"], size["height"])

@@ -283,7 +283,7 @@ def test_comparison_matches_items_by_stimulus_and_reports_the_rest(content: Repo
     assert len(data["items"]) == 78
     assert all(item["pictures"][0] is not None and item["pictures"][1] is not None for item in data["items"])
     assert all(item["values"][0] == item["values"][1] for item in data["items"])
-    assert "2 items are not in every run" in page.text
+    assert "78 items are in every run, 2 are not" in page.text
     assert "The runs differ in split hash" in page.text
 
 

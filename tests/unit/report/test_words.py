@@ -89,7 +89,7 @@ def test_banners_word_flags_warnings_and_undefined_items_once():
     oracle = [sentence for sentence in found if sentence.startswith("Oracle")]
     assert len(oracle) == 1
     assert "Concerns: a, b." in oracle[0]
-    assert any("undefined for 2 of 12 items" in sentence for sentence in found)
+    assert "A is undefined for 2 predictions, which its mean leaves out." in found
     assert not any("mindeye" in sentence for sentence in found)
 
 

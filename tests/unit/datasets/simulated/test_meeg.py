@@ -132,7 +132,7 @@ def test_noise_has_the_planted_covariance_and_spectrum() -> None:
 
 
 def test_a_radial_current_is_silent_in_meg_and_not_in_eeg() -> None:
-    position = np.array([[0.0, -0.05, 0.07]])
+    position = np.array(HEAD_CENTRE_M) + np.array([[0.0, -0.05, 0.03]])
     radial = (position - np.array(HEAD_CENTRE_M)) / np.linalg.norm(position - np.array(HEAD_CENTRE_M))
     across = np.array([[1.0, 0.0, 0.0]])
     meg, eeg = sensor_array("meg_151"), sensor_array("eeg_63")

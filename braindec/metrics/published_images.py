@@ -1,0 +1,179 @@
+"""The eight image metrics of published NSD tables, in the conventions of Brain-Diffuser and of MindEye.
+
+Legend: H W image height and width, G gallery entries, N predictions, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from braindec.metrics import ranking
+from braindec.metrics.image import CONSTANT_FLAG, pixel_correlation, structural_similarity
+from braindec.metrics.memo import Memo
+from braindec.metrics.pixels import luminance
+from braindec.metrics.similarity import flattened, similarity_matrix
+from braindec.types import DataError, Evidence, Scores
+
+Convention = Literal["brain_diffuser", "mindeye"]
+
+SIDE_PX = 425
+_MINDEYE_FIRST_PX = 256
+
+
+class ImageFeatures(Protocol):
+    """A network that turns pictures into features, such as `braindec.frozen.judges.ImageJudge`."""
+
+    def features(self, images: Any) -> np.ndarray:
+        """Float (N, F) of uint8 images (N, H, W, 3)."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """What identifies the features: weights and their hash, preprocessing."""
+        ...
+
+
+class PublishedPixels:
+    """PixCorr and SSIM as a published evaluation computes them: ``<convention>_pixcorr`` and ``<convention>_ssim``.
+
+    Parameters
+    ----------
+    convention : ``brain_diffuser``: reconstructions resized to 425 px in 8 bits (PIL bicubic), SSIM by columns, which
+        is what its scikit-image computed of a grey image under ``multichannel=True``; ``mindeye``: both images to 256
+        px and then to 425 px in floating point (bilinear), SSIM in two dimensions.
+    antialias : in the ``mindeye`` convention, whether shrinking is antialiased; torchvision up to 0.16, with which the
+        published figures were made, did not do so for tensors.
+
+    A constant reconstruction scores PixCorr 0, flagged; a constant stimulus leaves PixCorr undefined.
+
+    Source: ozcelikfu/brain-diffuser scripts/evaluate_reconstruction.py; MedARC-AI/MindEyeV2
+    src/final_evaluations.ipynb.
+    """
+
+    pairwise = True
+
+    def __init__(self, convention: Convention, antialias: bool = False) -> None:
+        self.convention: Convention = convention
+        self.antialias = antialias
+
+    def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
+        """Two values in [-1, 1] a prediction; PixCorr has chance 0, SSIM no closed-form chance."""
+        if evidence.images is None or evidence.gallery.images is None:
+            return ()
+        pixcorr, ssim = np.full((2, len(evidence.table)), np.nan)
+        constant = False
+        held, stimulus = -1, np.empty(0)
+        for row in np.argsort(evidence.truth, kind="stable"):
+            if evidence.truth[row] != held:
+                held = int(evidence.truth[row])
+                stimulus = self.prepare(np.asarray(evidence.gallery.images[np.array([held])])[0])
+            decoded = self.prepare(evidence.images[row])
+            pixcorr[row] = pixel_correlation(stimulus, decoded)
+            if np.isnan(pixcorr[row]) and stimulus.min() != stimulus.max():
+                pixcorr[row], constant = 0.0, True
+            by_columns = self.convention == "brain_diffuser"
+            ssim[row] = structural_similarity(luminance(stimulus), luminance(decoded), columns=by_columns)
+        flags = (f"convention: {self.convention}", self._resizing())
+        kind = "1-D SSIM by columns" if self.convention == "brain_diffuser" else "2-D SSIM"
+        return (
+            Scores(
+                f"{self.convention}_pixcorr",
+                pixcorr,
+                chance=0.0,
+                flags=(*flags, CONSTANT_FLAG) if constant else flags,
+            ),
+            Scores(f"{self.convention}_ssim", ssim, flags=(*flags, f"{kind} on grey, Gaussian sigma 1.5")),
+        )
+
+    def _resizing(self) -> str:
+        if self.convention == "brain_diffuser":
+            return f"8-bit to {SIDE_PX} px (PIL bicubic, antialias)"
+        return f"float to {_MINDEYE_FIRST_PX} px, then {SIDE_PX} px (bilinear, antialias {self.antialias})"
+
+    def prepare(self, image_HWC: np.ndarray) -> np.ndarray:
+        """A uint8 image at 425 px: float (425, 425, 3) in [0, 1]."""
+        if self.convention == "brain_diffuser":
+            from PIL import Image
+
+            picture = Image.fromarray(np.ascontiguousarray(image_HWC))
+            if picture.size != (SIDE_PX, SIDE_PX):
+                picture = picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+            return np.asarray(picture) / 255.0
+        import torch
+        from torch.nn.functional import interpolate
+
+        pixels_13HW = torch.from_numpy(np.array(image_HWC)).permute(2, 0, 1)[None].float() / 255
+        for side in (_MINDEYE_FIRST_PX, SIDE_PX):
+            if tuple(pixels_13HW.shape[-2:]) != (side, side):
+                pixels_13HW = interpolate(pixels_13HW, (side, side), mode="bilinear", antialias=self.antialias)
+        return pixels_13HW[0].permute(1, 2, 0).numpy()
+
+
+class PublishedFeatures:
+    """Identification and distance on network features: ``<convention>_<judge>``.
+
+    Two-way identification counts, for each reconstruction, the share of other stimuli whose features correlate less
+    with its own than those of its own stimulus, strictly: a tie is a failure. For the judges in ``distances`` the
+    value is the correlation distance, 1 - r, and lower is better.
+
+    Parameters
+    ----------
+    convention : stamped on the result; the judges' own must agree with it.
+    judges : name in the results -> network.
+    distances : which judges give a distance.
+
+    Source: ozcelikfu/brain-diffuser scripts/evaluate_reconstruction.py; MedARC-AI/MindEyeV2
+    src/final_evaluations.ipynb.
+    """
+
+    def __init__(
+        self,
+        convention: Convention,
+        judges: Mapping[str, ImageFeatures],
+        distances: Sequence[str] = ("efficientnet", "swav"),
+    ) -> None:
+        self.convention: Convention = convention
+        self.judges = judges
+        self.distances = distances
+        self._galleries = {name: Memo() for name in judges}
+        self._similarities = {name: Memo() for name in judges}
+
+    def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
+        """One `Scores` a judge: a share in [0, 1] with chance 0.5, or a distance in [0, 2] with chance 1."""
+        if evidence.images is None or evidence.gallery.images is None:
+            return ()
+        found = []
+        for name, judge in self.judges.items():
+            similarity_NG = self._similarities[name].rows(evidence, partial(self._similarity, name, judge))
+            assert similarity_NG is not None
+            found.append(self._score(name, judge, similarity_NG, evidence))
+        return tuple(found)
+
+    def _similarity(self, name: str, judge: ImageFeatures, evidence: Evidence) -> np.ndarray:
+        gallery = evidence.gallery
+        true_GF = self._galleries[name].of(gallery, lambda: flattened(judge.features(gallery.images), name))
+        return similarity_matrix(true_GF, flattened(judge.features(evidence.images), name), "correlation").T
+
+    def _score(self, name: str, judge: ImageFeatures, similarity_NG: np.ndarray, evidence: Evidence) -> Scores:
+        described = dict(judge.describe())
+        preprocessing = dict(described.get("preprocessing", {}))
+        own = preprocessing.get("convention", self.convention)
+        if own != self.convention:
+            raise DataError(f"{name}: its network is prepared for {own!r}, the metric says {self.convention!r}")
+        flags = [f"convention: {self.convention}"]
+        flags += [f"{key}: {preprocessing[key]}" for key in ("layer", "resize") if key in preprocessing]
+        if described.get("sha256"):
+            flags.append(f"weights: {described['weights']} ({str(described['sha256'])[:12]})")
+        blind_N = np.isnan(similarity_NG).all(axis=1)
+        own_N = similarity_NG[np.arange(len(evidence.truth)), evidence.truth]
+        if blind_N.any():
+            flags.append(CONSTANT_FLAG)
+        full = f"{self.convention}_{name}"
+        if name in self.distances:
+            return Scores(full, np.where(blind_N, 1.0, 1.0 - own_N), "lower", 1.0, flags=tuple(flags))
+        values = ranking.two_way(ranking.compete(similarity_NG, evidence.truth), ties=0.0)
+        values[blind_N & ~np.isnan(values)] = 0.5
+        return Scores(full, values, "higher", 0.5, len(evidence.gallery), tuple(flags))

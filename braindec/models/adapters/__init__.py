@@ -1,0 +1,1 @@
+"""Adapters: from one subject's signal to features that all subjects share."""

@@ -1,0 +1,1 @@
+"""Encoders: what all subjects share, from features to a latent."""

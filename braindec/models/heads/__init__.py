@@ -1,0 +1,1 @@
+"""Heads: from the latent to a target's shape."""

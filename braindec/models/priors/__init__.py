@@ -1,0 +1,1 @@
+"""Priors: from a predicted embedding to one that looks like a target embedding."""

@@ -1,0 +1,1 @@
+"""Objectives: what training minimises, each a function of predictions and targets."""

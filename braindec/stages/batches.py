@@ -1,0 +1,49 @@
+"""Work through items in batches that shrink when the device's memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from braindec.types import DataError
+
+log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+
+
+def in_batches(n: int, batch_size: int, work: Callable[[np.ndarray, int], Made], stage: str) -> list[Made]:
+    """Results of ``work(rows, size)`` over rows 0..n-1 in order, at most ``size`` rows at a time.
+
+    A batch that is too large for the device's memory is halved from there on, and a warning says so.
+
+    Raises
+    ------
+    DataError
+        If a single item does not fit.
+    """
+    made = []
+    start, size = 0, batch_size
+    while start < n:
+        rows = np.arange(start, min(start + size, n))
+        try:
+            made.append(work(rows, size))
+        except torch.OutOfMemoryError as error:
+            if len(rows) == 1:
+                raise DataError(
+                    f"stage {stage}: one item does not fit into the device's memory ({str(error).splitlines()[0]}); "
+                    "use dtype: bfloat16, or a device with more memory"
+                ) from error
+            size = len(rows) // 2
+            log.warning("stage %s: out of memory with %d items at a time; going on with %d", stage, len(rows), size)
+        else:
+            start += len(rows)
+            continue
+        # Outside of the except clause: while the error lives, so do the tensors of its traceback.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return made

@@ -1,0 +1,144 @@
+"""Pictures by latent diffusion, conditioned on predicted embeddings in place of prompts.
+
+Legend: N predictions, M samples of each, J jobs (one a sample of a prediction), H W picture height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from braindec.contracts import StageContext
+from braindec.frozen.images import to_uint8
+from braindec.stages.batches import in_batches
+from braindec.stages.diffusion.halves import FeatureReuse
+from braindec.stages.diffusion.model import DiffusionModel
+from braindec.stages.diffusion.sampler import Sampler, Sampling, SchedulerName
+from braindec.stages.inputs import extended, predicted, target_with
+from braindec.stages.ranking import best_samples
+from braindec.stages.seeds import item_noise, item_seeds
+from braindec.types import DataError, Predictions, Reconstructions, Stimuli
+
+
+class LatentDiffusion:
+    """Pictures sampled from a diffusion network, from noise or from the previous stage's pictures.
+
+    Each sample's noise comes from its item and number alone, so that the batch never changes a picture.
+
+    Parameters
+    ----------
+    model : the network, e.g. `braindec.stages.diffusion.families.VersatileDiffusion`.
+    conditions : name of the network's conditioning -> name of the target that predicts it.
+    steps, strength, guidance, scheduler, reuse : see `braindec.stages.diffusion.sampler.Sampling`; with a
+        ``strength`` the walk starts from the previous stage's pictures, of any size.
+    batch_size : samples that are made together; halved when memory runs out.
+    n_samples : samples of each item, of which one is kept.
+    rank_by : target by which the sample is chosen: the one whose own embedding is nearest to the predicted one. The
+        presented picture plays no part.
+    """
+
+    def __init__(
+        self,
+        model: DiffusionModel,
+        conditions: Mapping[str, str],
+        steps: int = 50,
+        strength: float | None = None,
+        guidance: float = 7.5,
+        scheduler: SchedulerName = "checkpoint",
+        reuse: FeatureReuse | None = None,
+        batch_size: int = 16,
+        n_samples: int = 1,
+        rank_by: str | None = None,
+    ) -> None:
+        if n_samples < 1 or (n_samples > 1 and rank_by is None):
+            raise DataError(
+                f"stage latent_diffusion: n_samples {n_samples} with rank_by {rank_by}; several samples need a target "
+                "to rank them by"
+            )
+        self.model = model
+        self.conditions = dict(conditions)
+        self.steps = steps
+        self.strength = strength
+        self.guidance = guidance
+        self.scheduler: SchedulerName = scheduler
+        self.reuse = reuse
+        self.batch_size = batch_size
+        self.n_samples = n_samples
+        self.rank_by = rank_by
+
+    def run(self, predictions: Predictions, previous: Reconstructions | None, context: StageContext) -> Reconstructions:
+        """Make the pictures; captions and labels of earlier stages are kept.
+
+        Raises
+        ------
+        DataError
+            If a conditioning was not predicted or has another shape, a start picture is needed and missing, weights
+            are missing, or one picture does not fit into memory.
+        """
+        stage = f"latent_diffusion({', '.join(self.conditions.values())})"
+        conditions = {name: predicted(predictions, target, stage) for name, target in self.conditions.items()}
+        sampling = Sampling(self.steps, self.strength, self.guidance, self.scheduler, self.reuse)
+        starts = None if self.strength is None else _start_images(previous, stage)
+        seeds_NM = np.array([item_seeds(predictions, context.seed, m) for m in range(self.n_samples)]).T
+        made_JHW3 = self._sample(sampling, conditions, starts, seeds_NM, context.device, stage)
+        images = made_JHW3.reshape(len(predictions), self.n_samples, *made_JHW3.shape[1:])
+        chosen = self._chosen(images, predictions, context, stage)
+        return extended(previous, predictions, stage, images=images[np.arange(len(images)), chosen])
+
+    def _sample(
+        self,
+        sampling: Sampling,
+        conditions: Mapping[str, np.ndarray],
+        starts: np.ndarray | None,
+        seeds_NM: np.ndarray,
+        device: str,
+        stage: str,
+    ) -> np.ndarray:
+        """All samples, item by item: uint8 (N * M, H, W, 3)."""
+        model = self.model.on(device)
+        sampler = Sampler(model, sampling)
+        contrast = model.context({}, 1) if sampling.guided else None
+        seeds_J = seeds_NM.reshape(-1)
+        item_J = np.repeat(np.arange(len(seeds_NM)), seeds_NM.shape[1])
+
+        def work(jobs: np.ndarray, size: int) -> np.ndarray:
+            # A compiled network is compiled for one batch size: a short last batch is filled up.
+            rows = np.resize(jobs, size) if model.compiled else jobs
+            items = item_J[rows]
+            seeds = [int(seed) for seed in seeds_J[rows]]
+            with torch.inference_mode():
+                context = model.context({name: values[items] for name, values in conditions.items()}, len(rows))
+                start = None if starts is None else model.encode_images(starts[items])
+                noise = item_noise(seeds, model.latent_shape(), device, torch.float32)
+                without = None if contrast is None else contrast.expand_as(context)
+                latents = sampler.walk(noise, start, context, without, seeds)
+                return to_uint8(model.decode_latents(latents))[: len(jobs)]
+
+        return np.concatenate(in_batches(len(seeds_J), self.batch_size, work, stage))
+
+    def _chosen(self, images: np.ndarray, predictions: Predictions, context: StageContext, stage: str) -> np.ndarray:
+        """Number of the kept sample of each item, int (N,)."""
+        if self.rank_by is None:
+            return np.zeros(len(images), np.int64)
+        wanted = predicted(predictions, self.rank_by, stage)
+        flat = images.reshape(-1, *images.shape[2:])
+        target = target_with(context, self.rank_by, "embed", stage)
+        found = target.embed(Stimuli(tuple(str(job) for job in range(len(flat))), images=flat))
+        if found.shape[1:] != wanted.shape[1:]:
+            raise DataError(
+                f"stage {stage}: samples have embeddings {found.shape[1:]} of target {self.rank_by!r}, predictions "
+                f"{wanted.shape[1:]}; train again with that target's configuration"
+            )
+        return best_samples(wanted, found.reshape(*images.shape[:2], *found.shape[1:]))
+
+
+def _start_images(previous: Reconstructions | None, stage: str) -> np.ndarray:
+    if previous is None or previous.images is None:
+        before = "no stage comes before" if previous is None else f"{' > '.join(previous.chain)} made none"
+        raise DataError(
+            f"stage {stage}: strength asks for start pictures, but {before}; put a stage that makes pictures before "
+            "it, or leave strength out"
+        )
+    return previous.images
