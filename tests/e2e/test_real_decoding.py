@@ -1,0 +1,50 @@
+"""Real recordings, from the experiment's configuration to its numbers; settings are selected inside training trials."""
+
+from __future__ import annotations
+
+import pytest
+
+from braindec.compose import compose
+from braindec.over_time import over_time, score_window
+from braindec.train import read_recording, train
+
+FLOORS = [
+    ("haxby2001", "haxby2001", [], {"concepts_concept_top1": 0.80}),
+    ("muse_n170", "muse_n170", [], {"concept_auc": 0.69}),
+    ("muse_n170", "muse_n170", ["test_repetitions=10", "test_pseudo_trials=true"], {"concept_auc": 0.92}),
+    ("things_eeg1_erps", "things_eeg1_erps", [], {"concepts_concept_top1": 0.77}),
+]
+
+
+@pytest.mark.parametrize(("experiment", "folder", "more", "floors"), FLOORS)
+def test_real_recordings_reach_their_published_floor(
+    experiment: str, folder: str, more: list[str], floors: dict[str, float], real_data, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("BRAINDEC_DATA", str(real_data(folder).parent))
+    config = compose(
+        "train",
+        [f"experiment={experiment}", "metric=[concept_n_way,concept_auc]", "controls=[]", "n_resamples=50",
+         "device=cpu", f"run_dir={tmp_path / 'run'}", *more],
+    )  # fmt: skip
+    recording = read_recording(config)
+    scores = {row["metric"]: row for row in score_window(train(config, recording), config, recording.stimuli)}
+    for metric, floor in floors.items():
+        assert scores[metric]["value"] >= floor
+        assert scores[metric]["chance"] < 0.51
+
+
+def test_category_responses_of_unseen_people_are_at_chance_before_onset(real_data, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("BRAINDEC_DATA", str(real_data("things_eeg1_erps").parent))
+    table = over_time(
+        compose(
+            "over_time",
+            ["experiment=things_eeg1_erps", "decoder=discriminant", "metric=[concept_n_way]", "window_s=0.08",
+             "step_s=0.16", "n_resamples=50", "device=cpu", f"run_dir={tmp_path / 'run'}"],
+        )
+    )  # fmt: skip
+    before = table[table["stop_s"] <= 0]["value"]
+    assert (before - 0.2).abs().max() < 0.07
+    best = table.loc[table["value"].idxmax()]
+    assert best["value"] > 0.5
+    assert 0.1 < best["start_s"] < 0.3
+    assert (tmp_path / "run" / "over_time.csv").is_file()
