@@ -20,6 +20,7 @@ COMMANDS = {
     "leaderboard": "collect runs on one page beside published figures:  folder=DIR",
     "prepare": "verify a data set's files and build its memory-mapped cache:  dataset=NAME",
     "demo": "train, reconstruct and evaluate on the simulated data set",
+    "weights": "list, check or fetch weights of frozen networks:  braindec weights list",
     "doctor": "check Python, torch, GPU, disk, data folders and weights",
     "completion": "print a shell completion script:  braindec completion bash",
 }
@@ -73,14 +74,15 @@ def _dispatch(command: str, arguments: list[str]) -> None:
         from braindec import completion
 
         (completion.print_script if command == "completion" else completion.print_words)(arguments)
-    elif command != "doctor" and {"-h", "--help"} & set(arguments):
+    elif command in ("doctor", "weights"):
+        from braindec.console import guarded
+
+        module = importlib.import_module(f"braindec.{command}")
+        guarded(lambda: module.main(arguments))
+    elif {"-h", "--help"} & set(arguments):
         from braindec import usage
 
         usage.print_usage(command)
-    elif command == "doctor":
-        from braindec import doctor
-
-        doctor.main(arguments)
     else:
         _run_hydra(command)
 

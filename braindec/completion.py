@@ -28,6 +28,9 @@ _OWN_GROUPS: dict[str, set[str]] = {
     "prepare": {"dataset"},
     "compare": set(),
     "leaderboard": set(),
+    "weights": set(),
+    "doctor": set(),
+    "completion": set(),
 }
 """Config groups of the commands that do not take all of them."""
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}

@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     if arguments and arguments[0] in ("-h", "--help"):
         print(__doc__)
         return
-    findings = [python(), *torch_and_gpu(), disk(Path.cwd()), *extras(), *data_roots()]
+    findings = [python(), *torch_and_gpu(), disk(Path.cwd()), *extras(), *data_roots(), *weights()]
     for finding in findings:
         print(f"[{_MARKS[finding.level]}] {finding.subject}: {finding.found}")
         if finding.fix:
@@ -131,4 +131,23 @@ def data_roots() -> list[Finding]:
         else:
             fix = "docs/datasets.md says where to get it; then set dataset.root=DIR or BRAINDEC_DATA"
             findings.append(Finding("note", f"data set {path.stem}", f"not at {root}", fix))
+    return findings
+
+
+def weights() -> list[Finding]:
+    """For every known network: whether its weights are here."""
+    from braindec.frozen.weights import known_weights, status
+
+    findings = []
+    for identifier, known in known_weights().items():
+        found = status(identifier)
+        if found.status == "present":
+            findings.append(Finding("ok", f"weights {identifier}", f"found at {found.path}"))
+        elif found.status == "damaged":
+            fix = f"braindec weights fetch {identifier}"
+            findings.append(Finding("note", f"weights {identifier}", found.detail, fix))
+        else:
+            size = f"{known.size_gb:g} GB, {known.licence}"
+            fix = f"set BRAINDEC_WEIGHTS, then braindec weights fetch {identifier} ({size})"
+            findings.append(Finding("note", f"weights {identifier}", "missing", fix))
     return findings

@@ -34,6 +34,7 @@ FLOORS = {
     "usage": 5,
     "compose": 5,
     "doctor": 6,
+    "weights": 6,
     "train": 6,
     "reconstruct": 6,
     "evaluate": 6,
