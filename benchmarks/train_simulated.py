@@ -75,10 +75,10 @@ class World:
         return TrainingData(train, validation, {"pca": TargetEmbeddings("pca", ids, self.target.of(ids))}), test
 
 
-def deep(objectives: Mapping[str, Weighted], batch_size: int = 96, **changes: Any) -> NeuralDecoder:
+def deep(objectives: Mapping[str, Weighted], batch_size: int = 96, epochs: int = 40, **changes: Any) -> NeuralDecoder:
     """A small residual network with a regression and a contrast head."""
     engine = EngineSettings(
-        epochs=40, batch_size=batch_size, learning_rate=1e-3, weight_decay=0.05, keep="best", ema_decay=0.99
+        epochs=epochs, batch_size=batch_size, learning_rate=1e-3, weight_decay=0.05, keep="best", ema_decay=0.99
     )
     return NeuralDecoder(
         partial(LinearAdapter, width=WIDTH),
@@ -176,8 +176,8 @@ def transfer(world: World) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         write_state(Path(folder), pretrained.state())
         for seed in range(2):
-            rows += run(world, "transfer: from scratch", deep(both(), 48), few, test, seed)
-            adapted = deep(both(), 48, start_from=folder, trainable="adapters")
+            rows += run(world, "transfer: from scratch", deep(both(), 48, 240), few, test, seed)
+            adapted = deep(both(), 48, 240, start_from=folder, trainable="adapters")
             rows += run(world, "transfer: adapter", adapted, few, test, seed)
     return rows
 

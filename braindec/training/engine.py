@@ -91,7 +91,11 @@ class Engine:
                 f"{n_subjects * self.world}"
             )
         n_batches = len(self.epoch(0))
-        self.updates_per_epoch = max(n_batches // settings.accumulate, 1)
+        if n_batches < settings.accumulate:
+            raise DataError(
+                f"engine.accumulate: {settings.accumulate} batches an update, but an epoch has {n_batches} batches"
+            )
+        self.updates_per_epoch = n_batches // settings.accumulate
         self.n_updates = settings.epochs * self.updates_per_epoch
         self.module = module.to(accelerator.device)
         if settings.compile:

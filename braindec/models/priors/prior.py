@@ -48,7 +48,9 @@ class DiffusionPrior(nn.Module):
 
     def loss(self, target_BKD: torch.Tensor, condition_BKD: torch.Tensor) -> torch.Tensor:
         """Mean squared error of the network's prediction at random noise levels, a scalar."""
-        clean = target_BKD.to(condition_BKD.dtype) * self.scale
+        # Differences of noisy embeddings do not survive bfloat16; the network's products may be in it.
+        condition_BKD = condition_BKD.float()
+        clean = target_BKD.float() * self.scale
         batch, device = len(clean), clean.device
         level_B = torch.randint(0, self.schedule.n_levels, (batch,), device=device)
         noise = torch.randn_like(clean)
@@ -66,6 +68,7 @@ class DiffusionPrior(nn.Module):
 
         The noise is the same for all trials, so that no result depends on which trials are refined together.
         """
+        condition_BKD = condition_BKD.float()
         batch, device = len(condition_BKD), condition_BKD.device
         drawn_on = device if generator is None else generator.device
         noise = torch.randn((1, *self.shape_KD), generator=generator, device=drawn_on)

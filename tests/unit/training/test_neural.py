@@ -184,6 +184,8 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="6 batches an update, but an epoch has 5"):
+        fitted("ubp", tmp_path, accumulate=6)
     with pytest.raises(DataError, match="multiple of 2"):
         fitted("ubp", tmp_path, batch_size=1)
     with pytest.raises(DataError, match="has 40 training stimuli, fewer than its 50"):
@@ -262,11 +264,12 @@ def test_every_recipe_learns_its_training_stimuli(recipe: str, tmp_path: Path) -
     assert losses[-5:].mean() < losses[:5].mean()
 
 
-def test_bfloat16_trains_float32_weights(tmp_path: Path) -> None:
-    decoder, _ = fitted("ubp", tmp_path, precision="bf16")
-    reference, _ = fitted("ubp", tmp_path / "float32")
+@pytest.mark.parametrize("recipe", ["sttm", "meg_realtime", "ubp"])
+def test_bfloat16_trains_float32_weights(recipe: str, tmp_path: Path) -> None:
+    decoder, _ = fitted(recipe, tmp_path, precision="bf16")
+    reference, _ = fitted(recipe, tmp_path / "float32")
     for name, array in decoder.state().items():
         assert array.dtype == reference.state()[name].dtype
     curves = [read_curves(folder)["loss"].to_numpy() for folder in (tmp_path, tmp_path / "float32")]  # type: ignore[index]
     assert not np.array_equal(*curves)
-    np.testing.assert_allclose(*curves, rtol=0.05)
+    np.testing.assert_allclose(*curves, rtol=0.1)
