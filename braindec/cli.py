@@ -6,6 +6,7 @@ Nothing heavy is imported before the subcommand is known, so that help answers a
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -46,8 +47,14 @@ Every key of a configuration can be set on the command line; the parts come from
 
 
 def main() -> None:
-    """Entry point of the console script."""
-    arguments = sys.argv[1:]
+    """Entry point of the console script; quiet when what it prints into (``| head``) has had enough."""
+    try:
+        _main(sys.argv[1:])
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         commands = "\n".join(f"  {name:<12} {line}" for name, line in COMMANDS.items())
         print(HELP.format(version=__version__, commands=commands))
