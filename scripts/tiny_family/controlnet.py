@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,10 @@ def train(run: Run) -> dict[str, Any]:
     if run.base is None or (run.work / "diffusion.planned").exists():
         wait_for(run.networks / FOLDERS["diffusion"] / "DONE", run.work / "diffusion.failed")
     link_networks(run)
-    unet: Any = frozen_copy(UNet2DConditionModel.from_pretrained(run.folder("diffusion") / "unet"), run.device)
+    own = run.networks / FOLDERS["diffusion"]
+    if not (own / "unet").exists():
+        shutil.copytree(run.folder("diffusion"), own, dirs_exist_ok=True)
+    unet: Any = frozen_copy(UNet2DConditionModel.from_pretrained(own / "unet"), run.device)
     begin = run.start_from("diffusion")
     control = ControlNetModel.from_unet(unet, conditioning_channels=1, conditioning_embedding_out_channels=(16, 32, 64))
     if begin is not None and (begin / "controlnet").is_dir():

@@ -182,6 +182,7 @@ def write_conditioning(folder: Path) -> None:
 
 def link_networks(run: Run) -> None:
     """Put networks of ``base`` beside this run's, where the diffusion's relative paths look for them."""
+    run.networks.mkdir(parents=True, exist_ok=True)
     for name in ("clip", "vae"):
         own = run.networks / FOLDERS[name]
         if not own.exists():

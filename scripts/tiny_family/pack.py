@@ -47,4 +47,6 @@ def _new(bins: list[list[Path]]) -> list[Path]:
 
 
 def _kept(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    # safetensors writes files that only their owner may read.
+    info.mode |= 0o644
     return None if Path(info.name).name == "DONE" else info
