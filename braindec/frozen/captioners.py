@@ -83,8 +83,13 @@ class Captioner(FrozenNetwork):
             batch = torch.as_tensor(values[start : start + self.batch_size], device=self.device).to(self.torch_dtype)
             with torch.inference_mode(), _features_given(*self.tower_place()):
                 # Generation wants pictures with four axes; the stand-in takes the second away again.
+                # Without a cache: with one, transformers 5.17 counts the picture's tokens into GIT's word positions.
                 tokens = module.generate(
-                    pixel_values=batch.unsqueeze(1), max_length=max_length, min_length=min_length, num_beams=beams
+                    pixel_values=batch.unsqueeze(1),
+                    max_length=max_length,
+                    min_length=min_length,
+                    num_beams=beams,
+                    use_cache=False,
                 )
             found += [text.strip() for text in self.tokenizer_.batch_decode(tokens, skip_special_tokens=True)]
         return tuple(found)

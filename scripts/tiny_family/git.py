@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from braindec.datasets.simulated.scenes import SceneBatch
-from braindec.frozen.git import GitCaptioner
+from braindec.frozen.captioners import GitCaptioner
 
 from .clip import pixels_of, write_preprocessing
 from .loop import Recipe, fit, parameters_of, save_half

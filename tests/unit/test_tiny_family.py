@@ -83,7 +83,7 @@ def test_vdvae_restores_pictures_and_its_first_layers_the_layout():
 
 
 def test_captions_name_object_and_place():
-    from braindec.frozen.git import GitCaptioner
+    from braindec.frozen.captioners import GitCaptioner
 
     captioner = GitCaptioner(_folder("tiny_git"))
     batch = _scenes()
