@@ -29,7 +29,7 @@ from braindec.types import DataError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from braindec.evaluation.evidence import Fold
+    from braindec.evaluation.evidence import FittedMaterial
     from braindec.types import Stimuli
 
 log = logging.getLogger(__name__)
@@ -202,16 +202,16 @@ def check_run(run: RunFolder, original: DictConfig, dataset: Dataset, stimuli: S
     raise_on_leaks(check_folds(folds, trials, stimuli, original.leak_unit, fits), original.allow_leak)
 
 
-def load_evaluation_fold(run: RunFolder, original: DictConfig, name: str, stimuli: Stimuli) -> Fold:
+def load_evaluation_fold(run: RunFolder, original: DictConfig, name: str, stimuli: Stimuli) -> FittedMaterial:
     """One fold's fitted targets and training stimuli."""
-    from braindec.evaluation.evidence import Fold
+    from braindec.evaluation.evidence import FittedMaterial
     from braindec.training.folds import load_targets, training_ids
     from braindec.training.predict import embed_training
 
     targets = load_targets(run, name, parts_of(original).targets())
     training = stimuli.select(training_ids(run, name))
     cache_dir = None if original.cache_dir is None else Path(original.cache_dir)
-    return Fold(name, targets, training, embed_training(targets, training, cache_dir))
+    return FittedMaterial(name, targets, training, embed_training(targets, training, cache_dir))
 
 
 def run(config: DictConfig) -> None:

@@ -16,8 +16,8 @@ from braindec.types import DataError, Evidence, Stimuli, TargetEmbeddings
 
 
 @dataclass(frozen=True)
-class Fold:
-    """One fold, as evaluation needs it.
+class FittedMaterial:
+    """What one fold fitted, as evaluation needs it.
 
     Attributes
     ----------
@@ -41,7 +41,9 @@ def test_ids(run: RunFolder, subject: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def build_evidence(run: RunFolder, source: str, fold: Fold, galleries: Mapping[str, Stimuli]) -> list[Evidence]:
+def build_evidence(
+    run: RunFolder, source: str, fold: FittedMaterial, galleries: Mapping[str, Stimuli]
+) -> list[Evidence]:
     """Evidence of one source (``decoded`` or a control) and fold, one entry a subject.
 
     Parameters

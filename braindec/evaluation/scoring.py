@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from braindec.artifacts import RunFolder
 from braindec.contracts import Metric, Progress
-from braindec.evaluation.evidence import Fold, build_evidence
+from braindec.evaluation.evidence import FittedMaterial, build_evidence
 from braindec.metrics.controls import (
     mean_training_stimulus,
     nearest_training_stimulus,
@@ -63,7 +63,7 @@ def score_controls(
     run: RunFolder,
     controls: Sequence[str],
     metrics: Mapping[str, Metric],
-    decoded: Sequence[tuple[Fold, Evidence]],
+    decoded: Sequence[tuple[FittedMaterial, Evidence]],
     galleries: Mapping[str, Stimuli],
     seed: int,
     progress: Progress,
@@ -87,7 +87,7 @@ def score_controls(
     return results
 
 
-def _from_training(control: str, fold: Fold, evidence: Evidence) -> Evidence | None:
+def _from_training(control: str, fold: FittedMaterial, evidence: Evidence) -> Evidence | None:
     if control == "mean_training_stimulus":
         return mean_training_stimulus(evidence, fold.training, fold.training_embeddings)
     if control == "oracle_class_mean":

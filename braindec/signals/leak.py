@@ -25,6 +25,7 @@ Kind = Literal[
 
 PARTS = ("train", "validation", "test")
 _UNIT_COLUMN = {"stimulus": "stimulus_id", "concept": "concept", "sentence": "sentence"}
+_PLURAL = {"stimulus": "stimuli", "concept": "concepts", "sentence": "sentences"}
 _ROWS_AT_ONCE = 256
 _NAMED = 5
 _PARTITION_KINDS = ("unit_overlap", "identical_content")
@@ -230,8 +231,8 @@ def _overlaps(kind: Kind, what: str, subject: str, fold: Fold, values_N: np.ndar
             continue
         offenders = tuple(str(value) for value in shared)
         message = (
-            f"subject {subject!r}, fold {fold.name!r}: {len(shared)} of {len(held[second])} {what}s of {second} "
-            f"also occur in {first}: {_named(offenders)}"
+            f"subject {subject!r}, fold {fold.name!r}: {len(shared)} of {len(held[second])} {_PLURAL[what]} of "
+            f"{second} also occur in {first}: {_named(offenders)}"
         )
         leaks.append(_finding(kind, subject, fold, offenders, message))
     return leaks
