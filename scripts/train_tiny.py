@@ -4,9 +4,10 @@
     for archive in outputs/tiny/tiny-*.tar; do tar -xf $archive -C data/tiny; done
 
 Networks train beside each other on one GPU, each in a process of its own; the shares of the time that they get stand in
-``tiny_family/plan.py``. ``--only vae clip`` trains some of them, ``--base data/tiny`` takes what they need from there,
-``--warm`` goes on from it. A stage that fails leaves the others alone. The command ends about ``--seconds`` after its
-start; ``--out`` gets ``tiny-*.tar`` (networks and model card) and ``report.tar`` (figures, curves, sheets, logs).
+``tiny_family/plan.py``. ``--only vae clip=0:0.9`` trains some of them (with other shares of the time), ``--base
+data/tiny`` takes what they need from there, ``--warm`` goes on from it, ``--work FOLDER`` keeps scenes and networks for
+a later call. A stage that fails leaves the others alone. The command ends about ``--seconds`` after its start;
+``--out`` gets ``tiny-*.tar`` (networks and model card) and ``report.tar`` (figures, curves, sheets, logs).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 from tiny_family.card import model_card, write_card
 from tiny_family.pack import pack_networks, pack_report
-from tiny_family.plan import FOLDERS, STAGES, Run, clock
+from tiny_family.plan import FOLDERS, STAGES, Run, clock, timetable
 
 
 def arguments() -> argparse.Namespace:
@@ -34,7 +35,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="where archives go")
     parser.add_argument("--seconds", type=float, default=500, help="wall time of the whole command")
-    parser.add_argument("--only", nargs="+", choices=list(STAGES), default=list(STAGES))
+    parser.add_argument("--only", nargs="+", metavar="STAGE[=BEGIN:END]", default=list(STAGES))
     parser.add_argument("--base", type=Path, default=None, help="networks trained before")
     parser.add_argument("--warm", action="store_true", help="go on from --base")
     parser.add_argument("--scenes", type=int, default=200_000, help="training scenes")
@@ -78,15 +79,18 @@ def run_of(given: argparse.Namespace) -> Run:
         warm=given.warm,
         batch=given.batch,
         seed=given.seed,
+        stages=timetable(given.only),
     )
 
 
 def whole(given: argparse.Namespace, run: Run) -> int:
     """All that the command does, from rendering to archives."""
     (run.work / "logs").mkdir(parents=True, exist_ok=True)
-    for name in given.only:
+    for name in run.stages:
         (run.work / f"{name}.planned").touch()
-    children = {name: start_stage(given, run, name) for name in STAGES if name in given.only}
+        (run.work / f"{name}.failed").unlink(missing_ok=True)
+        (run.done(name)).unlink(missing_ok=True)
+    children = {name: start_stage(given, run, name) for name in run.stages}
     try:
         from tiny_family.render import render_all
         from tiny_family.words import build_tokenizer
@@ -99,7 +103,7 @@ def whole(given: argparse.Namespace, run: Run) -> int:
         for child in children.values():
             if child.poll() is None:
                 child.kill()
-    figures = gather(run, given.only)
+    figures = gather(run)
     report = {"figures": figures, "exit_codes": codes, "scenes": rendered, "seconds": time.time() - run.started}
     (run.work / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1), flush=True)
@@ -116,6 +120,7 @@ def start_stage(given: argparse.Namespace, run: Run, name: str) -> subprocess.Po
     command += ["--base", str(run.base)] * 0 if run.base is None else ["--base", str(run.base)]
     command += ["--eager"] if given.eager else []
     command += ["--warm"] if run.warm else []
+    command += ["--only", *given.only]
     environment = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": "4", "TOKENIZERS_PARALLELISM": "false"}
     environment.setdefault("OMP_NUM_THREADS", "2")
     log = (run.work / "logs" / f"{name}.txt").open("wb")
@@ -156,14 +161,14 @@ def one_stage(run: Run, name: str) -> int:
         (run.work / f"{name}.failed").write_text(traceback.format_exc(), encoding="utf-8")
         return 1
     (run.work / f"{name}.json").write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    (run.networks / FOLDERS[name] / "DONE").touch()
+    (run.done(name)).touch()
     print(clock(run), name, json.dumps(figures), flush=True)
     return 0
 
 
-def gather(run: Run, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Figures of the stages that finished."""
-    paths = {name: run.work / f"{name}.json" for name in names}
+def gather(run: Run) -> dict[str, dict[str, Any]]:
+    """Figures of the stages that finished, in this call or an earlier one in the same folder."""
+    paths = {name: run.work / f"{name}.json" for name in STAGES}
     return {name: json.loads(p.read_text(encoding="utf-8")) for name, p in paths.items() if p.exists()}
 
 
@@ -174,8 +179,13 @@ def finish(run: Run, given: argparse.Namespace, figures: dict[str, dict[str, Any
     earlier = {}
     if run.base is not None and (run.base / "figures.json").exists():
         earlier = json.loads((run.base / "figures.json").read_text(encoding="utf-8"))
+    for name in run.stages:
+        if name in figures:
+            figures[name] |= {"scenes": given.scenes}
+            if run.start_from(name) is not None and name in earlier:
+                figures[name] |= {key: figures[name][key] + earlier[name][key] for key in ("steps", "seconds")}
     everything = {**earlier, **figures}
-    text = model_card(everything, given.scenes, (P_NEITHER, P_IMAGE, P_TEXT))
+    text = model_card(everything, (P_NEITHER, P_IMAGE, P_TEXT))
     write_card(run.work / "README.md", text)
     (run.work / "figures.json").write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
     folders = sorted({run.networks / FOLDERS[name] for name in STAGES if (run.networks / FOLDERS[name]).is_dir()})

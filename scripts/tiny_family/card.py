@@ -26,8 +26,8 @@ download. They know one world: the scenes that `braindec.datasets.simulated.scen
 `scripts/train_tiny.py` and may be used and changed under the project's licence.
 
 ## Data
-{n_train} scenes of 64 px (world seed {train_seed}) with exact captions, depth and labels; figures are of
-held-out scenes (world seed {held_out_seed}). No photograph, no text and no weights of others went in.
+Scenes of 64 px (world seed {train_seed}; their number is in the table) with exact captions, depth and labels; figures
+are of held-out scenes (world seed {held_out_seed}). No photograph, no text and no weights of others went in.
 
 ## Networks and figures
 | folder | what | parameters | trained for | figures on held-out scenes |
@@ -49,10 +49,10 @@ Depth goes to the ControlNet as one channel in [0, 1] at 64 px, 1 nearest. `cond
 - tiny_judge measures tiny_diffusion because it took no part in its training; it learned from the same world.
 """
 
-_SKIPPED = ("steps", "seconds", "first_loss", "last_loss", "parameters")
+_SKIPPED = ("steps", "seconds", "first_loss", "last_loss", "parameters", "scenes")
 
 
-def model_card(figures: Mapping[str, Mapping[str, Any]], n_train: int, shares: tuple[float, float, float]) -> str:
+def model_card(figures: Mapping[str, Mapping[str, Any]], shares: tuple[float, float, float]) -> str:
     """The card as Markdown."""
     rows = []
     for name in STAGES:
@@ -60,10 +60,9 @@ def model_card(figures: Mapping[str, Mapping[str, Any]], n_train: int, shares: t
         if found is None:
             continue
         shown = "; ".join(f"{key} {value:.4g}" for key, value in found.items() if key not in _SKIPPED)
-        spent = f"{found['steps']} steps, {found['seconds']:.0f} s"
+        spent = f"{found['scenes']:,} scenes, {found['steps']:,} steps, {found['seconds']:.0f} s"
         rows.append(f"| `{FOLDERS[name]}` | {_WHAT[name]} | {found['parameters']:,} | {spent} | {shown} |")
     return _TEXT.format(
-        n_train=f"{n_train:,}",
         train_seed=TRAIN_SEED,
         held_out_seed=HELD_OUT_SEED,
         rows="\n".join(rows),

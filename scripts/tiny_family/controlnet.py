@@ -34,10 +34,10 @@ def train(run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed + 7)
     for name in ("clip", "vae"):
         if run.base is None or (run.work / f"{name}.planned").exists():
-            wait_for(run.networks / FOLDERS[name] / "DONE", run.work / f"{name}.failed")
+            wait_for(run.done(name), run.work / f"{name}.failed")
     encoded = encode_scenes(run, limit=60_000)
     if run.base is None or (run.work / "diffusion.planned").exists():
-        wait_for(run.networks / FOLDERS["diffusion"] / "DONE", run.work / "diffusion.failed")
+        wait_for(run.done("diffusion"), run.work / "diffusion.failed")
     link_networks(run)
     own = run.networks / FOLDERS["diffusion"]
     if not (own / "unet").exists():

@@ -156,7 +156,7 @@ def train(run: Run) -> dict[str, Any]:
     losses = try_compiled("diffusion", run, losses_of, trial, 110)
     for name in ("clip", "vae"):
         if run.base is None or (run.work / f"{name}.planned").exists():
-            wait_for(run.networks / FOLDERS[name] / "DONE", run.work / f"{name}.failed")
+            wait_for(run.done(name), run.work / f"{name}.failed")
     encoded = encode_scenes(run)
 
     def step() -> dict[str, Tensor]:

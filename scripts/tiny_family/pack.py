@@ -46,7 +46,7 @@ def _new(bins: list[list[Path]]) -> list[Path]:
     return bins[-1]
 
 
-def _kept(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+def _kept(info: tarfile.TarInfo) -> tarfile.TarInfo:
     # safetensors writes files that only their owner may read.
     info.mode |= 0o644
-    return None if Path(info.name).name == "DONE" else info
+    return info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ TEXT_LENGTH = 32
 class Stage:
     """One network: when it may begin and must end training, as shares of the whole time.
 
-    Networks that others need have the device nearly to themselves at first.
+    Networks that others need come first; none shares the device with more than two others.
     """
 
     name: str
@@ -27,14 +28,14 @@ class Stage:
 STAGES = {
     stage.name: stage
     for stage in (
-        Stage("clip", 0.0, 0.37),
-        Stage("vae", 0.0, 0.35),
-        Stage("judge", 0.0, 0.24),
-        Stage("vdvae", 0.31, 0.66),
-        Stage("git", 0.37, 0.62),
-        Stage("depth", 0.37, 0.58),
-        Stage("diffusion", 0.0, 0.84),
-        Stage("controlnet", 0.0, 0.945),
+        Stage("vae", 0.0, 0.22),
+        Stage("clip", 0.0, 0.24),
+        Stage("judge", 0.0, 0.12),
+        Stage("git", 0.22, 0.40),
+        Stage("depth", 0.24, 0.36),
+        Stage("vdvae", 0.40, 0.66),
+        Stage("diffusion", 0.66, 0.92),
+        Stage("controlnet", 0.92, 0.98),
     )
 }
 """In the order of their start; the figures of a stage take the few seconds after its end."""
@@ -54,6 +55,7 @@ class Run:
     seconds : length of the whole run.
     device, compiled, warm : where it runs; whether ``torch.compile`` is used; whether it goes on from ``base``.
     batch : factor on every batch size (small on a CPU).
+    stages : the timetable.
     """
 
     work: Path
@@ -65,6 +67,7 @@ class Run:
     warm: bool
     batch: float
     seed: int
+    stages: Mapping[str, Stage]
 
     @property
     def networks(self) -> Path:
@@ -73,11 +76,11 @@ class Run:
 
     def ends(self, name: str) -> float:
         """Wall clock at which a stage must stop training."""
-        return self.started + self.seconds * STAGES[name].end
+        return self.started + self.seconds * self.stages[name].end
 
     def wait_for_turn(self, name: str) -> None:
         """Sleep until a stage may begin."""
-        time.sleep(max(0.0, self.started + self.seconds * STAGES[name].begin - time.time()))
+        time.sleep(max(0.0, self.started + self.seconds * self.stages[name].begin - time.time()))
 
     def batch_of(self, size: int) -> int:
         """A batch size, scaled to this machine."""
@@ -90,7 +93,11 @@ class Run:
     def folder(self, name: str) -> Path:
         """A trained network: of this run if there is one, else of ``base``."""
         own = self.networks / FOLDERS[name]
-        return own if (own / "DONE").exists() or self.base is None else self.base / FOLDERS[name]
+        return own if self.done(name).exists() or self.base is None else self.base / FOLDERS[name]
+
+    def done(self, name: str) -> Path:
+        """Appears when a stage has finished."""
+        return self.work / f"{name}.done"
 
     def start_from(self, name: str) -> Path | None:
         """Weights to go on from, or None to start afresh."""
@@ -98,6 +105,28 @@ class Run:
             return None
         folder = self.base / FOLDERS[name]
         return folder if folder.is_dir() else None
+
+
+def timetable(entries: list[str]) -> dict[str, Stage]:
+    """The stages that were asked for: ``NAME`` with its time of the plan, or ``NAME=BEGIN:END``.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or the two shares are not in order between 0 and 1.
+    """
+    chosen = {}
+    for entry in entries:
+        name, _, shares = entry.partition("=")
+        if name not in STAGES:
+            raise ValueError(f"--only: there is no stage {name!r}; stages: {', '.join(STAGES)}")
+        chosen[name] = STAGES[name]
+        if shares:
+            begin, _, end = shares.partition(":")
+            chosen[name] = Stage(name, float(begin), float(end))
+        if not 0 <= chosen[name].begin < chosen[name].end <= 1:
+            raise ValueError(f"--only {entry}: expected BEGIN:END with 0 <= BEGIN < END <= 1")
+    return {name: chosen[name] for name in STAGES if name in chosen}
 
 
 def clock(run: Run) -> str:

@@ -28,8 +28,14 @@ FIELDS = {
 
 
 def render_all(run: Run, n_train: int, n_held_out: int, workers: int, tokenizer: Any) -> None:
-    """Render both sets; ``work/scenes/done.json`` appears when they are whole."""
+    """Render both sets, unless they are there; ``work/scenes/done.json`` appears when they are whole."""
     folder = run.work / "scenes"
+    done = folder / "done.json"
+    if done.exists():
+        found = json.loads(done.read_text(encoding="utf-8"))
+        if (found["train"], found["held_out"]) == (n_train, n_held_out):
+            return
+        done.unlink()
     folder.mkdir(parents=True, exist_ok=True)
     save_tokenizer(tokenizer, run.work / "tokenizer")
     jobs = []
@@ -42,7 +48,7 @@ def render_all(run: Run, n_train: int, n_held_out: int, workers: int, tokenizer:
         for _ in pool.imap_unordered(_render_chunk, jobs):
             pass
     found = {"train": n_train, "held_out": n_held_out, "seconds": round(time.monotonic() - began, 1)}
-    (folder / "done.json").write_text(json.dumps(found), encoding="utf-8")
+    done.write_text(json.dumps(found), encoding="utf-8")
 
 
 def _render_chunk(job: tuple[Path, str, int, int, int]) -> None:

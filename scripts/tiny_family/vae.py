@@ -53,7 +53,7 @@ def train(run: Run) -> dict[str, Any]:
         edges = sum((decoded.diff(dim=axis) - pixels.diff(dim=axis)).abs().mean() for axis in (2, 3))
         mean, log_variance = posterior.mean.float(), posterior.logvar.float()
         rate = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).mean()
-        loss = (decoded - pixels).abs().mean() + 2 * squares + 0.5 * edges + 1e-5 * rate
+        loss = (decoded - pixels).abs().mean() + 10 * squares + 0.5 * edges + 1e-5 * rate
         return {"loss": loss, "mse": squares, "rate": rate}
 
     summary = fit("vae", run, model, step, Recipe(rate=1.5e-3, weight_decay=0.0, adam_betas=(0.9, 0.99)))

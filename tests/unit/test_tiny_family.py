@@ -49,7 +49,8 @@ def test_clip_retrieves_captions_of_pictures():
     from braindec.frozen.clip import ClipText, ClipVision
 
     vision, text = ClipVision(_folder("tiny_clip")), ClipText(_folder("tiny_clip"))
-    image, words = (_unit(network.encode(_scenes())[:, 0]) for network in (vision, text))
+    image = _unit(vision.encode(_scenes().images)[:, 0])
+    words = _unit(text.encode(_scenes().captions)[:, 0])
     similarity = image @ words.T
     assert (similarity.argmax(axis=1) == np.arange(100)).mean() >= 0.9
     assert (similarity.argmax(axis=0) == np.arange(100)).mean() >= 0.9

@@ -44,7 +44,7 @@ def _run(tmp_path, monkeypatch, seconds):
     clock = _Clock()
     monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(plan, "time", clock)
-    return plan.Run(tmp_path, None, 0.0, seconds / plan.STAGES["judge"].end, "cpu", False, False, 1.0, 0)
+    return plan.Run(tmp_path, None, 0.0, seconds / plan.STAGES["judge"].end, "cpu", False, False, 1.0, 0, plan.STAGES)
 
 
 def test_tokenizer_has_a_token_for_every_word_of_the_captions(tmp_path):
@@ -107,7 +107,6 @@ def test_archives_stay_below_the_limit_and_hold_every_file(tmp_path, monkeypatch
         folder = tmp_path / name
         folder.mkdir()
         (folder / "weights").write_bytes(b"x" * size)
-        (folder / "DONE").touch()
         folders.append(folder)
     card = tmp_path / "README.md"
     card.write_text("card")
