@@ -85,6 +85,7 @@ class PublishedPixels:
                 pixcorr,
                 chance=0.0,
                 flags=(*flags, CONSTANT_FLAG) if constant else flags,
+                ceiling_rule="correlation",
             ),
             Scores(f"{self.convention}_ssim", ssim, flags=(*flags, f"{kind} on grey, Gaussian sigma 1.5")),
         )

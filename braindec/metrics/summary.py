@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from braindec.metrics.bootstrap import Resampled, Statistic, resample
+from braindec.metrics.ceilings import Ceiling
 from braindec.metrics.retrieval import MEDIAN_FLAG
-from braindec.metrics.statistics import per_stimulus, percentile_interval
+from braindec.metrics.statistics import ceiling_normalised, per_stimulus, percentile_interval
 from braindec.metrics.verdicts import MIN_STIMULI, ControlResult, verdict
 from braindec.types import DataError, Direction, Evidence, Scores
 
@@ -61,7 +62,7 @@ def summarise(
     controls: Mapping[str, Sequence[Scored]] | None = None,
     n_resamples: int = 10_000,
     seed: int = 0,
-    ceilings: Mapping[str, float] | None = None,
+    ceilings: Mapping[str, Ceiling] | None = None,
     flags: Sequence[str] = (),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Everything that a result file says.
@@ -104,7 +105,7 @@ def summarise(
             "n": entry["n"],
             "chance": fact.chance,
             "direction": fact.direction,
-            "ceiling": (ceilings or {}).get(metric),
+            **_beside_ceiling(entry["value"], fact.chance, (ceilings or {}).get(metric)),
             "flags": list(dict.fromkeys(own)),
             "gallery_size": fact.gallery_size,
             "n_undefined": fact.n_undefined,
@@ -243,6 +244,18 @@ def _beats(decoded: dict[str, Any], control: dict[str, Any], difference: dict[st
     if direction == "higher":
         return difference["ci95"][0] > 0 and decoded["ci95"][0] > control["value"]
     return difference["ci95"][1] < 0 and decoded["ci95"][1] < control["value"]
+
+
+def _beside_ceiling(value: float | None, chance: float | None, ceiling: Ceiling | None) -> dict[str, Any]:
+    """The ceiling, its rule, and where the value lies between chance (0) and it (1)."""
+    if ceiling is None:
+        return {"ceiling": None, "ceiling_rule": None, "ceiling_normalised": None}
+    # A ceiling that is no better than chance says that nothing can be decoded: nothing is divided by it.
+    above = chance is not None and (ceiling.value - chance) * (1 if ceiling.direction == "higher" else -1) > 1e-6
+    normalised = None
+    if above and value is not None and chance is not None:
+        normalised = ceiling_normalised(value, ceiling.value, chance)
+    return {"ceiling": ceiling.value, "ceiling_rule": ceiling.rule, "ceiling_normalised": normalised}
 
 
 def _number(value: float) -> float | None:
