@@ -400,6 +400,7 @@ class Scores:
     gallery_size : number of candidates G, or None.
     flags : ``transductive``, ``oracle``, ``allow_leak: reason``, a convention's name, ...
     ceiling_rule : how trial noise limits the metric (see `braindec.metrics.ceilings`).
+    corpus_value : value over all predictions together, for metrics whose published figure is no mean (BLEU); or None.
     """
 
     name: str
@@ -409,6 +410,7 @@ class Scores:
     gallery_size: int | None = None
     flags: tuple[str, ...] = ()
     ceiling_rule: CeilingRule = "repeatability"
+    corpus_value: float | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1:

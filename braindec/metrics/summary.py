@@ -109,6 +109,7 @@ def summarise(
             "flags": list(dict.fromkeys(own)),
             "gallery_size": fact.gallery_size,
             "n_undefined": fact.n_undefined,
+            "corpus_value": fact.corpus_value,
             "per_subject": columns.per_subject(DECODED, metric),
         }
         results = _control_results(columns, controls or {}, metric, fact.direction)
@@ -128,6 +129,13 @@ class _Fact:
     sizes: list[int | None] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
     n_undefined: int = 0
+    corpus: dict[str, list[float | None]] = field(default_factory=dict)
+
+    @property
+    def corpus_value(self) -> float | None:
+        """Mean over subjects; None where a subject has none, or has several folds, which are no corpus together."""
+        values = [own[0] for own in self.corpus.values() if len(own) == 1 and own[0] is not None]
+        return float(np.mean(values)) if values and len(values) == len(self.corpus) else None
 
     @property
     def chance(self) -> float | None:
@@ -157,6 +165,8 @@ def _facts(decoded: Sequence[Scored]) -> dict[str, _Fact]:
             fact.flags += [flag for flag in scores.flags if flag not in fact.flags]
             fact.chances.append(scores.chance)
             fact.sizes.append(scores.gallery_size)
+            subject = str(evidence.table["subject"].iloc[0]) if len(evidence.table) else ""
+            fact.corpus.setdefault(subject, []).append(scores.corpus_value)
             fact.weights.append(max(1, len(evidence.table)))
             fact.n_undefined += int(np.isnan(scores.values).sum())
     for fact in facts.values():

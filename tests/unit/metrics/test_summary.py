@@ -54,6 +54,7 @@ def test_the_documented_layout() -> None:
         "flags",
         "gallery_size",
         "n_undefined",
+        "corpus_value",
         "per_subject",
     }
     assert (entry["ceiling"], entry["ceiling_rule"]) == (0.9, "correlation")
