@@ -17,6 +17,7 @@ COMMANDS = {
     "reconstruct": "turn a run's predictions into pictures and words:  run=DIR",
     "evaluate": "score a run against its controls and write report.html:  run=DIR, or folder=DIR truth=DIR",
     "over_time": "train and score in sliding windows of time: when does the brain know?",
+    "over_space": "train and score from each region alone and without it: where does the brain know?",
     "compare": "paired comparison of runs, with intervals:  runs=[DIR,DIR]",
     "leaderboard": "collect runs on one page beside published figures:  folder=DIR",
     "prepare": "verify a data set's files and build its memory-mapped cache:  dataset=NAME",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from braindec.evaluation.evidence import FittedMaterial
-    from braindec.types import Stimuli
+    from braindec.types import Fold, Stimuli, Trials
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,10 @@ class Evaluation:
 
 def evaluate(config: DictConfig) -> RunFolder:
     """Evaluate as the configuration says; returns the run folder."""
+    import pandas as pd
+
+    from braindec.evaluation.ceiling import response_ceilings, run_ceilings
+    from braindec.evaluation.curve import repetition_curve
     from braindec.evaluation.evidence import build_evidence, test_ids
     from braindec.evaluation.results import PROVENANCE, write_pages, write_results
     from braindec.evaluation.scoring import score, score_controls
@@ -82,7 +86,7 @@ def evaluate(config: DictConfig) -> RunFolder:
     controls = list(original.controls if config.controls is None else config.controls)
     dataset = build(original.dataset)
     stimuli = dataset.stimuli()
-    check_run(run, original, dataset, stimuli)
+    recorded = check_run(run, original, dataset, stimuli)
     ids = {subject: test_ids(run, subject) for subject in manifest["subjects"]}
     # Subjects that saw the same stimuli share one gallery: what a metric computes of it is computed once.
     shared = {chosen: stimuli.select(chosen) for chosen in set(ids.values())}
@@ -96,8 +100,15 @@ def evaluate(config: DictConfig) -> RunFolder:
         scored_controls,
         n_resamples=config.n_resamples or original.n_resamples,
         seed=original.seed,
+        ceilings=run_ceilings(run, metrics, decoded, galleries),
         flags=[*manifest["flags"], *manifest.get("reconstruction_flags", [])],
     )
+    tables = pd.concat([evidence.table for _, evidence in decoded])
+    averaged = {str(subject): float(n) for subject, n in tables.groupby("subject")["n_repetitions"].mean().items()}
+    scores["repetition_curve"] = repetition_curve(
+        run, metrics, folds, galleries, config.n_resamples or original.n_resamples, original.seed
+    )
+    scores["response_ceilings"] = response_ceilings(*recorded, averaged)
     scores["run"] = {key: manifest.get(key) for key in PROVENANCE}
     write_results(run, scores, items)
     write_pages(run, scores, items, [evidence for _, evidence in decoded], manifest)
@@ -174,8 +185,14 @@ def truth_config(truth: str) -> DictConfig:
     return compose("train", [f"dataset={truth}"]).dataset
 
 
-def check_run(run: RunFolder, original: DictConfig, dataset: Dataset, stimuli: Stimuli) -> None:
+def check_run(
+    run: RunFolder, original: DictConfig, dataset: Dataset, stimuli: Stimuli
+) -> tuple[dict[str, Trials], dict[str, tuple[Fold, ...]]]:
     """The leak check once more, now with what every statistic saw when it was fitted.
+
+    Returns
+    -------
+    Trials and folds by subject, as they were checked.
 
     Raises
     ------
@@ -200,6 +217,7 @@ def check_run(run: RunFolder, original: DictConfig, dataset: Dataset, stimuli: S
             raise DataError(f"{run.path}: subject {subject!r} is split differently now than in training; train again")
     fits = [fit for name in run.folds() for fit in read_fits(run, name)]
     raise_on_leaks(check_folds(folds, trials, stimuli, original.leak_unit, fits), original.allow_leak)
+    return trials, folds
 
 
 def load_evaluation_fold(run: RunFolder, original: DictConfig, name: str, stimuli: Stimuli) -> FittedMaterial:

@@ -34,6 +34,8 @@ class Experiment:
     test_pseudo_trials : with a number of ``test_repetitions``, average every so many trials of a stimulus into a test
         item of its own (pseudo-trials), rather than the first ones into one.
     controls : which controls of the evaluation protocol are run.
+    noise_ceiling : predict the two halves of the test repetitions too, for the noise ceilings of the scores.
+    repetition_curve : numbers of repetitions for which predicted embeddings are scored too; empty for no curve.
     n_resamples : bootstrap resamples behind each interval.
     batch_size : predictions that pass the stages at a time; changes memory, never a result.
     seed : seeds everything random.
@@ -57,6 +59,8 @@ class Experiment:
     test_repetitions: int | Literal["all", "single"]
     test_pseudo_trials: bool
     controls: list[ControlName]
+    noise_ceiling: bool
+    repetition_curve: list[int]
     n_resamples: int
     batch_size: int
     seed: int

@@ -3,7 +3,8 @@
     braindec over_time experiment=things_eeg1_erps decoder=discriminant metric=[concept_n_way] run_dir=outputs/erps_time
 
 Every window is a training run of its own in ``windows/``, its test trials sealed until its decoder is saved; a killed
-series is taken up by the same command. Writes ``over_time.csv`` and ``over_time.png``.
+series is taken up by the same command. Writes ``over_time.csv`` and ``over_time.png``; where the run folder holds a
+run, its report shows the curves once it is evaluated.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from braindec.artifacts import RunFolder, atomic_write, write_table
-from braindec.compose import build, checked
+from braindec.artifacts import atomic_write, write_table
+from braindec.compose import checked
 from braindec.console import progress
-from braindec.evaluate import load_evaluation_fold
 from braindec.experiment import Experiment
-from braindec.train import read_recording, train
+from braindec.train import read_recording
 from braindec.types import DataError
+from braindec.variants import train_and_score, variant_config
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,8 +65,8 @@ def over_time(config: DictConfig) -> pd.DataFrame:
     windows = sliding_windows(times_s, config.window_s, config.step_s)
     rows: list[dict[str, Any]] = []
     for start_s, stop_s in progress(windows, "windows"):
-        run = train(window_config(config, start_s, stop_s), recording)
-        rows += [{"start_s": start_s, "stop_s": stop_s, **row} for row in score_window(run, config, recording.stimuli)]
+        found = train_and_score(window_config(config, start_s, stop_s), recording)
+        rows += [{"start_s": start_s, "stop_s": stop_s, **row} for row in found]
     table = pd.DataFrame(rows)
     write_table(Path(config.run_dir) / "over_time.csv", table)
     return table
@@ -73,42 +74,9 @@ def over_time(config: DictConfig) -> pd.DataFrame:
 
 def window_config(config: DictConfig, start_s: float, stop_s: float) -> DictConfig:
     """The training configuration of one window: cut after all other transforms, in a run folder of its own."""
-    from omegaconf import OmegaConf, open_dict
-
-    one = config.copy()
     label = f"{round(1000 * start_s):+05d}ms"
     cut = {"_target_": "braindec.signals.windows.Window", "start_s": start_s, "stop_s": stop_s}
-    with open_dict(one):
-        for key in ("window_s", "step_s"):
-            del one[key]
-        one.run_dir = str(Path(config.run_dir) / "windows" / label)
-        one.transforms = OmegaConf.merge(one.transforms, {"over_time_window": cut})
-        one.stages = {}
-        one.controls = []
-    return one
-
-
-def score_window(run: RunFolder, config: DictConfig, stimuli: Any) -> list[dict[str, Any]]:
-    """Value, interval and chance of every metric of a window's predictions."""
-    from braindec.evaluation.evidence import build_evidence, test_ids
-    from braindec.evaluation.scoring import score
-    from braindec.metrics.summary import summarise
-
-    galleries = {subject: stimuli.select(test_ids(run, subject)) for subject in run.manifest()["subjects"]}
-    folds = [load_evaluation_fold(run, config, name, stimuli) for name in run.folds()]
-    evidence = [one for fold in folds for one in build_evidence(run, "decoded", fold, galleries)]
-    scores, _ = summarise(score(build(config.metrics), evidence), n_resamples=config.n_resamples, seed=config.seed)
-    return [
-        {
-            "metric": name,
-            "value": entry["value"],
-            "low": (entry["ci95"] or (None, None))[0],
-            "high": (entry["ci95"] or (None, None))[1],
-            "chance": entry["chance"],
-            "n": entry["n"],
-        }
-        for name, entry in scores["metrics"].items()
-    ]
+    return variant_config(config, f"windows/{label}", ("window_s", "step_s"), {"over_time_window": cut})
 
 
 def run(config: DictConfig) -> None:

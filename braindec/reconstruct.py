@@ -57,7 +57,7 @@ def reconstruct(config: DictConfig) -> RunFolder:
     """Reconstruct as the configuration says; returns the run folder."""
     from omegaconf import OmegaConf
 
-    from braindec.run_tables import flags_of
+    from braindec.run_tables import CURVE, flags_of
 
     checked(config, Reconstruction)
     run = RunFolder.open(Path(config.run))
@@ -68,7 +68,8 @@ def reconstruct(config: DictConfig) -> RunFolder:
         raise DataError(f"run={run.path}: its configuration names no stage; say stage=[NAME,...]")
     chain_text = OmegaConf.to_yaml(stages_config)
     batch_size = config.batch_size or original.batch_size
-    sources = run.sources() if config.controls else ("decoded",)
+    # A repetition curve is of predicted embeddings: reconstructing it would multiply the work of the stages.
+    sources = [s for s in run.sources() if not s.startswith(CURVE)] if config.controls else ["decoded"]
     if "decoded" not in run.sources():
         raise DataError(f"run={run.path}: holds no predictions; run braindec train with the same run_dir first")
     flags: set[str] = set()

@@ -12,6 +12,10 @@ from braindec.types import PREDICTION_COLUMNS, Predictions
 
 RECONSTRUCTION_COLUMNS = (*PREDICTION_COLUMNS, "image", "caption", "label", "seed", "chain", "flags")
 FLAG_SEPARATOR = "; "
+HALVES = ("half_1", "half_2")
+"""Sources: predictions from every other test repetition, and from those between."""
+CURVE = "first_"
+"""Sources of a repetition curve: predictions from the first so many test repetitions."""
 SCORE_COLUMNS = ("item_id", "subject", "fold", "stimulus_id", "metric", "value", "source")
 
 

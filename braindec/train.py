@@ -130,6 +130,8 @@ def _fit_and_predict(
         average_train=config.average_train,
         test_repetitions=config.test_repetitions,
         test_pseudo_trials=config.test_pseudo_trials,
+        noise_ceiling=config.noise_ceiling,
+        repetition_curve=tuple(config.repetition_curve),
         seed=config.seed,
         device=resolve_device(config.device),
         cache_dir=None if config.cache_dir is None else Path(config.cache_dir),

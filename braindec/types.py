@@ -17,6 +17,7 @@ import pandas as pd
 Unit = Literal["psc", "V", "T", "z"]
 SpaceKind = Literal["voxels", "parcels", "vertices", "channels"]
 Direction = Literal["higher", "lower"]
+CeilingRule = Literal["correlation", "squared_error", "repeatability"]
 
 TRIAL_COLUMNS = ("stimulus_id", "concept", "session", "run", "repetition", "split")
 PREDICTION_COLUMNS = ("item_id", "subject", "fold", "stimulus_id", "n_repetitions")
@@ -398,6 +399,8 @@ class Scores:
     chance : value of an uninformed decoder, or None where the metric has none in closed form.
     gallery_size : number of candidates G, or None.
     flags : ``transductive``, ``oracle``, ``allow_leak: reason``, a convention's name, ...
+    ceiling_rule : how trial noise limits the metric (see `braindec.metrics.ceilings`).
+    corpus_value : value over all predictions together, for metrics whose published figure is no mean (BLEU); or None.
     """
 
     name: str
@@ -406,6 +409,8 @@ class Scores:
     chance: float | None = None
     gallery_size: int | None = None
     flags: tuple[str, ...] = ()
+    ceiling_rule: CeilingRule = "repeatability"
+    corpus_value: float | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 1:

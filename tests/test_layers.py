@@ -42,9 +42,11 @@ FLOORS = {
     "leaderboard": 6,
     "classify": 5,
     "prepare": 6,
-    "over_time": 7,
     "demo": 7,
     "cli": 7,
+    "variants": 7,
+    "over_time": 8,
+    "over_space": 8,
 }
 SHELVES_THAT_MAY_READ = {("completion", "cli"), ("usage", "cli"), ("usage", "completion"), ("stages", "frozen")}
 """``completion`` and ``usage`` read the list of commands; ``cli`` imports them only when they are asked for."""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from braindec.artifacts import RunFolder, read_image, read_table, safe_name
 from braindec.contracts import Target
-from braindec.run_tables import read_predictions, read_reconstructions
+from braindec.run_tables import CURVE, read_predictions, read_reconstructions
 from braindec.types import DataError, Evidence, Stimuli, TargetEmbeddings
 
 
@@ -82,7 +82,7 @@ def build_evidence(
 def _reconstruction_rows(run: RunFolder, source: str, fold: str, table: pd.DataFrame) -> pd.DataFrame | None:
     path = run.reconstructions(source) / "table.csv"
     if not path.exists():
-        if source == "decoded":
+        if source == "decoded" or source.startswith(CURVE):
             return None
         raise DataError(f"{path}: control {source!r} was not reconstructed; run braindec reconstruct run={run.path}")
     rows = read_reconstructions(path)

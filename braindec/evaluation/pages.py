@@ -10,8 +10,10 @@ import pandas as pd
 
 from braindec.artifacts import RunFolder, read_image, read_json, read_table
 from braindec.report.content import ReportContent
-from braindec.run_tables import read_reconstructions
-from braindec.types import Evidence
+from braindec.run_tables import HALVES, read_reconstructions
+from braindec.types import DataError, Evidence
+
+_NUMBERS = ("value", "low", "high", "chance")
 
 
 def report_content(
@@ -62,11 +64,26 @@ def report_content(
         decoded_labels=labels,
         control_images=_control_images(run),
         training_curves=_training_curves(run),
+        over_time=_beside(run, "over_time.csv"),
+        over_space=_beside(run, "over_space.csv"),
+        repetition_curve=None if not scores.get("repetition_curve") else pd.DataFrame(scores["repetition_curve"]),
         fit_report={name: read_json(run.decoder(name) / "fit.json") for name in run.folds()},
         manifest=manifest,
         config_yaml=(run.path / "config.yaml").read_text(),
         image_links=own_links if links is None else links,
     )
+
+
+def _beside(run: RunFolder, name: str) -> pd.DataFrame | None:
+    """A table that ``over_time`` or ``over_space`` wrote into the run folder, or None."""
+    path = run.path / name
+    if not path.exists():
+        return None
+    table = read_table(path, ("metric", "region", "use"))
+    missing = [column for column in ("metric", *_NUMBERS) if column not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {missing}; run braindec {path.stem} again, or delete the file")
+    return table.assign(**{column: pd.to_numeric(table[column], errors="coerce") for column in _NUMBERS})
 
 
 def _training_curves(run: RunFolder) -> pd.DataFrame | None:
@@ -84,7 +101,7 @@ def _control_images(run: RunFolder) -> dict[str, dict[str, np.ndarray]]:
     found: dict[str, dict[str, np.ndarray]] = {}
     for source in run.sources():
         path = run.reconstructions(source) / "table.csv"
-        if source == "decoded" or not path.exists():
+        if source in ("decoded", *HALVES) or not path.exists():
             continue
         rows = read_reconstructions(path)
         pictures = {

@@ -31,6 +31,7 @@ class TextEncoder(FrozenNetwork):
         ``tokens`` (length, D), the last layer, zero where the text has ended.
     length : tokens that a text is cut or padded to.
     max_captions : how many of a stimulus's texts are averaged.
+    layer : which hidden layer, counted from 1; None takes the last.
 
     Source: Reimers and Gurevych 2019 (mean pooling); Raffel et al. 2020 (T5).
     """
@@ -46,11 +47,13 @@ class TextEncoder(FrozenNetwork):
         output: Literal["sentence", "tokens"] = "sentence",
         length: int = 128,
         max_captions: int = 5,
+        layer: int | None = None,
     ) -> None:
         super().__init__(weights, device, dtype, batch_size)
         self.output = output
         self.length = length
         self.max_captions = max_captions
+        self.layer = layer
         self.tokenizer_: Any = None
 
     def load(self, path: Path) -> tuple[nn.Module, LoadReport]:
@@ -67,7 +70,8 @@ class TextEncoder(FrozenNetwork):
 
     def preprocessing(self) -> dict[str, Any]:
         """How texts are cut and what of them is kept."""
-        return {"output": self.output, "length": self.length, "max_captions": self.max_captions}
+        described = {"output": self.output, "length": self.length, "max_captions": self.max_captions}
+        return described if self.layer is None else {**described, "layer": self.layer}
 
     def encode_batch(self, inputs: Sequence[str | Sequence[str]]) -> Tensor:
         """Embeddings (N, K, D) of N texts, or of N groups of texts."""
@@ -76,9 +80,11 @@ class TextEncoder(FrozenNetwork):
         tokens = self.tokenizer_(
             texts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         ).to(self.device)
-        result = module(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask)
+        options = {} if self.layer is None else {"output_hidden_states": True}
+        result = module(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, **options)
+        last = result.last_hidden_state if self.layer is None else result.hidden_states[self.layer]
         mask_NK1 = tokens.attention_mask.unsqueeze(2).float()
-        kept_NKD = result.last_hidden_state.float() * mask_NK1
+        kept_NKD = last.float() * mask_NK1
         if self.output == "tokens":
             return mean_by_entry(kept_NKD, counts)
         mean_N1D = kept_NKD.sum(dim=1, keepdim=True) / mask_NK1.sum(dim=1, keepdim=True)

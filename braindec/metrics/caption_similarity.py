@@ -29,6 +29,14 @@ class Encoder(Protocol):
         ...
 
 
+class Described(Protocol):
+    """Anything that says which network and weights it is."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """What identifies the results."""
+        ...
+
+
 class SentenceSimilarity:
     """Cosine of the decoded caption's embedding with that of the most similar true caption.
 
@@ -117,7 +125,7 @@ def directions(values: np.ndarray) -> np.ndarray:
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), np.finfo(float).tiny)
 
 
-def identity(encoder: Encoder) -> str:
+def identity(encoder: Described) -> str:
     """The network and its weights in words."""
     described = encoder.describe()
     digest = str(described.get("sha256") or "")[:12]

@@ -12,8 +12,10 @@ from typing import Literal
 import numpy as np
 
 from braindec.metrics import ranking
+from braindec.metrics.caption_similarity import Encoder, directions, identity
 from braindec.metrics.features import paired_features
-from braindec.metrics.similarity import Similarity, similarity_matrix
+from braindec.metrics.memo import Memo
+from braindec.metrics.similarity import Similarity, flattened, similarity_matrix
 from braindec.types import Evidence, Scores
 
 
@@ -105,6 +107,47 @@ class ConceptNWay:
                 name = f"{target}_concept_top{k}" if self.n is None else f"{target}_concept_{self.n}way_top{k}"
                 found.append(Scores(name, values, "higher", k / n_candidates, n_candidates, flags))
         return found
+
+
+class ZeroShotConcept:
+    """Is the predicted embedding nearest to the name of its own concept? No stimulus of the concept is needed.
+
+    The candidates are the concepts of the gallery, each the text embedding of its name in a sentence; the target must
+    live in the same space (a CLIP image or text embedding). Gives ``<target>_zero_shot_top<k>``.
+
+    Parameters
+    ----------
+    text : text network of that space, such as `braindec.frozen.clip.ClipText`.
+    target : name of the embedding.
+    prompt : the sentence; ``{}`` stands for the name, whose underscores become spaces.
+    k : lengths of the list that must hold the true concept.
+
+    Source: Radford et al. 2021, section 3.1.
+    """
+
+    def __init__(self, text: Encoder, target: str, prompt: str = "a photo of a {}.", k: Sequence[int] = (1, 5)) -> None:
+        self.text = text
+        self.target = target
+        self.prompt = prompt
+        self.k = k
+        self._names = Memo()
+
+    def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
+        """One `Scores` for each k smaller than the number of concepts; empty without the target or concepts."""
+        if self.target not in evidence.embeddings or evidence.gallery.concepts is None:
+            return ()
+        concepts, concept_of_G = np.unique(np.array(evidence.gallery.concepts), return_inverse=True)
+        sentences = [self.prompt.format(str(concept).replace("_", " ")) for concept in concepts]
+        names = self._names.of(evidence.gallery, lambda: directions(self.text.encode(sentences)))
+        predicted_NF = flattened(evidence.embeddings[self.target], self.target)
+        competition = ranking.compete(similarity_matrix(names, predicted_NF, "cosine").T, concept_of_G[evidence.truth])
+        flags = ("gallery: concept names", f"prompt: {self.prompt!r}", identity(self.text))
+        n = len(concepts)
+        return tuple(
+            Scores(f"{self.target}_zero_shot_top{k}", ranking.top_k(competition, k), "higher", k / n, n, flags)
+            for k in self.k
+            if k < n
+        )
 
 
 class ConceptAUC:

@@ -6,11 +6,12 @@ Legend: H W image height and width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from braindec.metrics.pixels import grey, image_pairs, resize_flag
-from braindec.types import Direction, Evidence, Scores
+from braindec.types import CeilingRule, Direction, Evidence, Scores
 
 SSIM_SIGMA = 1.5
 SSIM_TRUNCATE = 3.5
@@ -43,7 +44,9 @@ class PixCorr:
 
     def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
         """One value in [-1, 1] a prediction; chance 0."""
-        return _pairwise(evidence, self.size, self.name, pixel_correlation, chance=0.0, constant_scores=0.0)
+        return _pairwise(
+            evidence, self.size, self.name, pixel_correlation, chance=0.0, constant_scores=0.0, rule="correlation"
+        )
 
 
 class SSIM:
@@ -99,7 +102,7 @@ class MSE:
 
     def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
         """One value in [0, 1] a prediction; it has no closed-form chance."""
-        return _pairwise(evidence, self.size, self.name, mean_squared_error, direction="lower")
+        return _pairwise(evidence, self.size, self.name, mean_squared_error, "lower", rule="squared_error")
 
 
 def pixel_correlation(stimulus: np.ndarray, reconstruction: np.ndarray) -> float:
@@ -165,6 +168,7 @@ def _pairwise(
     direction: Direction = "higher",
     chance: float | None = None,
     constant_scores: float | None = None,
+    rule: CeilingRule = "repeatability",
 ) -> tuple[Scores, ...]:
     """Apply ``compare`` to every (stimulus, reconstruction); empty without images."""
     if evidence.images is None or evidence.gallery.images is None:
@@ -178,11 +182,9 @@ def _pairwise(
         if stimulus.min() != stimulus.max():
             values[row] = constant_scores
             flags.append(CONSTANT_FLAG)
-    return (Scores(name, values, direction, chance, flags=tuple(dict.fromkeys(flags))),)
+    return (Scores(name, values, direction, chance, flags=tuple(dict.fromkeys(flags)), ceiling_rule=rule),)
 
 
 def _flagged(scores: Scores, flag: str) -> Scores:
     """The same scores with one more flag."""
-    return Scores(
-        scores.name, scores.values, scores.direction, scores.chance, scores.gallery_size, (*scores.flags, flag)
-    )
+    return replace(scores, flags=(*scores.flags, flag))

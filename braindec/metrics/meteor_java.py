@@ -54,7 +54,7 @@ class Meteor15:
         if evidence.permuted_from is None:
             where = " ".join(str(evidence.table[column].iloc[0]) for column in ("subject", "fold"))
             flags = (*flags, f"corpus METEOR of {where}: {corpus:.4f}")
-        return (Scores(self.name, values, flags=flags),)
+        return (Scores(self.name, values, flags=flags, corpus_value=corpus),)
 
     def run(self, pairs: Sequence[tuple[Sequence[Words], Words]]) -> tuple[list[float], float]:
         """METEOR of each caption against its references, and of all together.

@@ -11,7 +11,7 @@ import numpy as np
 
 from braindec.types import Evidence, ImageArray
 
-_GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
+GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 """Luminance of linear sRGB primaries, as in ``skimage.color.rgb2gray``."""
 
 
@@ -42,7 +42,7 @@ def grey(image_HWC: np.ndarray) -> np.ndarray:
 
 def luminance(image_HWC: np.ndarray) -> np.ndarray:
     """A float sRGB image in [0, 1] as float64 luminance (H, W)."""
-    return image_HWC @ _GREY_WEIGHTS
+    return image_HWC @ GREY_WEIGHTS
 
 
 def common_shape(images: ImageArray, size: int | None) -> tuple[int, int]:

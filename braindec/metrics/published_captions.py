@@ -66,12 +66,10 @@ class PublishedCaptions:
         found = []
         for n in range(1, 5):
             values = [sentence_bleu(own, words, n) for own, words in kept]
-            own_flags = (
-                *flags,
-                f"mean of sentence BLEU-{n}, n-grams above 1 smoothed by one",
-                *_corpus(evidence, kept, n),
-            )
-            found.append(Scores(f"{self.convention}_bleu{n}", filled(values), flags=own_flags))
+            corpus, told = _corpus(evidence, kept, n)
+            own_flags = (*flags, f"mean of sentence BLEU-{n}, n-grams above 1 smoothed by one", *told)
+            name = f"{self.convention}_bleu{n}"
+            found.append(Scores(name, filled(values), flags=own_flags, corpus_value=corpus))
         rouge = filled([rouge_l(own, words) for own, words in kept])
         found.append(Scores(f"{self.convention}_rouge_l", rouge, flags=flags))
         rows = np.flatnonzero(known_N)
@@ -89,9 +87,12 @@ class PublishedCaptions:
         return references, Cider(references)
 
 
-def _corpus(evidence: Evidence, pairs: Sequence[tuple[list[list[str]], list[str]]], n: int) -> tuple[str, ...]:
+def _corpus(
+    evidence: Evidence, pairs: Sequence[tuple[list[list[str]], list[str]]], n: int
+) -> tuple[float | None, tuple[str, ...]]:
+    """The corpus figure, and the flag that says it."""
     if not pairs or evidence.permuted_from is not None:
-        return ()
+        return None, ()
     value = corpus_bleu([own for own, _ in pairs], [words for _, words in pairs], n)
     where = " ".join(str(evidence.table[column].iloc[0]) for column in ("subject", "fold"))
-    return (f"corpus BLEU-{n} of {where}: {value:.4f}",)
+    return value, (f"corpus BLEU-{n} of {where}: {value:.4f}",)

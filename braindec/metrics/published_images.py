@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -16,12 +16,16 @@ from braindec.metrics.image import CONSTANT_FLAG, pixel_correlation, structural_
 from braindec.metrics.memo import Memo
 from braindec.metrics.pixels import luminance
 from braindec.metrics.similarity import flattened, similarity_matrix
-from braindec.types import DataError, Evidence, Scores
+from braindec.types import DataError, Evidence, ImageArray, Scores
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Convention = Literal["brain_diffuser", "mindeye"]
 
 SIDE_PX = 425
 _MINDEYE_FIRST_PX = 256
+_PAIRS_AT_ONCE = 32
 
 
 class ImageFeatures(Protocol):
@@ -46,6 +50,7 @@ class PublishedPixels:
         px and then to 425 px in floating point (bilinear), SSIM in two dimensions.
     antialias : in the ``mindeye`` convention, whether shrinking is antialiased; torchvision up to 0.16, with which the
         published figures were made, did not do so for tensors.
+    device : where pairs are compared; ``auto`` takes a GPU where there is one, a CPU compares pair by pair.
 
     A constant reconstruction scores PixCorr 0, flagged; a constant stimulus leaves PixCorr undefined.
 
@@ -55,27 +60,23 @@ class PublishedPixels:
 
     pairwise = True
 
-    def __init__(self, convention: Convention, antialias: bool = False) -> None:
+    def __init__(self, convention: Convention, antialias: bool = False, device: str = "auto") -> None:
         self.convention: Convention = convention
         self.antialias = antialias
+        self.device = device
 
     def scores(self, evidence: Evidence) -> tuple[Scores, ...]:
         """Two values in [-1, 1] a prediction; PixCorr has chance 0, SSIM no closed-form chance."""
         if evidence.images is None or evidence.gallery.images is None:
             return ()
-        pixcorr, ssim = np.full((2, len(evidence.table)), np.nan)
-        constant = False
-        held, stimulus = -1, np.empty(0)
-        for row in np.argsort(evidence.truth, kind="stable"):
-            if evidence.truth[row] != held:
-                held = int(evidence.truth[row])
-                stimulus = self.prepare(np.asarray(evidence.gallery.images[np.array([held])])[0])
-            decoded = self.prepare(evidence.images[row])
-            pixcorr[row] = pixel_correlation(stimulus, decoded)
-            if np.isnan(pixcorr[row]) and stimulus.min() != stimulus.max():
-                pixcorr[row], constant = 0.0, True
-            by_columns = self.convention == "brain_diffuser"
-            ssim[row] = structural_similarity(luminance(stimulus), luminance(decoded), columns=by_columns)
+        device = self._device()
+        pixcorr, ssim = self._one_by_one(evidence) if device == "cpu" else self._on_device(evidence, device)
+        # Resizing leaves rounding noise in a constant picture, so it is told before.
+        empty = [g for g in set(evidence.truth.tolist()) if _constant(evidence.gallery.images, g)]
+        empty_N = np.isin(evidence.truth, empty)
+        silent_N = np.isnan(pixcorr) | np.array([_constant(evidence.images, row) for row in range(len(pixcorr))], bool)
+        pixcorr = np.where(empty_N, np.nan, np.where(silent_N, 0.0, pixcorr))
+        constant = bool((silent_N & ~empty_N).any())
         flags = (f"convention: {self.convention}", self._resizing())
         kind = "1-D SSIM by columns" if self.convention == "brain_diffuser" else "2-D SSIM"
         return (
@@ -84,9 +85,51 @@ class PublishedPixels:
                 pixcorr,
                 chance=0.0,
                 flags=(*flags, CONSTANT_FLAG) if constant else flags,
+                ceiling_rule="correlation",
             ),
             Scores(f"{self.convention}_ssim", ssim, flags=(*flags, f"{kind} on grey, Gaussian sigma 1.5")),
         )
+
+    def _device(self) -> str:
+        if self.device != "auto":
+            return self.device
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    def _one_by_one(self, evidence: Evidence) -> np.ndarray:
+        """PixCorr (NaN where either picture is constant) and SSIM, float64 (2, N), each stimulus prepared once."""
+        assert evidence.images is not None
+        assert evidence.gallery.images is not None
+        values_2N = np.full((2, len(evidence.table)), np.nan)
+        held, stimulus = -1, np.empty(0)
+        for row in np.argsort(evidence.truth, kind="stable"):
+            if evidence.truth[row] != held:
+                held = int(evidence.truth[row])
+                stimulus = self.prepare(np.asarray(evidence.gallery.images[np.array([held])])[0])
+            decoded = self.prepare(evidence.images[row])
+            columns = self.convention == "brain_diffuser"
+            similarity = structural_similarity(luminance(stimulus), luminance(decoded), columns=columns)
+            values_2N[:, row] = pixel_correlation(stimulus, decoded), similarity
+        return values_2N
+
+    def _on_device(self, evidence: Evidence, device: str) -> np.ndarray:
+        """The same of many pairs at a time."""
+        import torch
+
+        from braindec.metrics.pixels_device import pixel_correlations, structural_similarities
+
+        assert evidence.images is not None
+        assert evidence.gallery.images is not None
+        parts = []
+        for start in range(0, len(evidence.table), _PAIRS_AT_ONCE):
+            rows = slice(start, start + _PAIRS_AT_ONCE)
+            stimuli = self.prepare_many(np.asarray(evidence.gallery.images[evidence.truth[rows]]), device)
+            decoded = self.prepare_many(np.asarray(evidence.images[rows]), device)
+            columns = self.convention == "brain_diffuser"
+            similarity = structural_similarities(stimuli, decoded, columns)
+            parts.append(torch.stack([pixel_correlations(stimuli, decoded), similarity]).cpu().numpy())
+        return np.concatenate(parts, axis=1) if parts else np.empty((2, 0))
 
     def _resizing(self) -> str:
         if self.convention == "brain_diffuser":
@@ -96,20 +139,36 @@ class PublishedPixels:
     def prepare(self, image_HWC: np.ndarray) -> np.ndarray:
         """A uint8 image at 425 px: float (425, 425, 3) in [0, 1]."""
         if self.convention == "brain_diffuser":
-            from PIL import Image
+            return self._resized(image_HWC) / 255.0
+        return self.prepare_many(image_HWC[None], "cpu")[0].permute(1, 2, 0).numpy()
 
-            picture = Image.fromarray(np.ascontiguousarray(image_HWC))
-            if picture.size != (SIDE_PX, SIDE_PX):
-                picture = picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
-            return np.asarray(picture) / 255.0
+    def prepare_many(self, images_NHWC: np.ndarray, device: str) -> Tensor:
+        """Uint8 images at 425 px on a device: float (N, 3, 425, 425) in [0, 1]."""
         import torch
         from torch.nn.functional import interpolate
 
-        pixels_13HW = torch.from_numpy(np.array(image_HWC)).permute(2, 0, 1)[None].float() / 255
+        if self.convention == "brain_diffuser":
+            images_NHWC = np.stack([self._resized(image) for image in images_NHWC])
+            return torch.from_numpy(images_NHWC).to(device).permute(0, 3, 1, 2).double() / 255
+        pixels_N3HW = torch.from_numpy(np.array(images_NHWC)).to(device).permute(0, 3, 1, 2).float() / 255
         for side in (_MINDEYE_FIRST_PX, SIDE_PX):
-            if tuple(pixels_13HW.shape[-2:]) != (side, side):
-                pixels_13HW = interpolate(pixels_13HW, (side, side), mode="bilinear", antialias=self.antialias)
-        return pixels_13HW[0].permute(1, 2, 0).numpy()
+            if tuple(pixels_N3HW.shape[-2:]) != (side, side):
+                pixels_N3HW = interpolate(pixels_N3HW, (side, side), mode="bilinear", antialias=self.antialias)
+        return pixels_N3HW
+
+    @staticmethod
+    def _resized(image_HWC: np.ndarray) -> np.ndarray:
+        from PIL import Image
+
+        picture = Image.fromarray(np.ascontiguousarray(image_HWC))
+        if picture.size != (SIDE_PX, SIDE_PX):
+            picture = picture.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC)
+        return np.asarray(picture)
+
+
+def _constant(images: ImageArray, row: int) -> bool:
+    image = np.asarray(images[np.array([row])])[0]
+    return bool(image.min() == image.max())
 
 
 class PublishedFeatures:

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from braindec.metrics.bootstrap import Resampled, Statistic, resample
+from braindec.metrics.ceilings import Ceiling
 from braindec.metrics.retrieval import MEDIAN_FLAG
-from braindec.metrics.statistics import per_stimulus, percentile_interval
+from braindec.metrics.statistics import ceiling_normalised, per_stimulus, percentile_interval
 from braindec.metrics.verdicts import MIN_STIMULI, ControlResult, verdict
 from braindec.types import DataError, Direction, Evidence, Scores
 
@@ -61,7 +62,7 @@ def summarise(
     controls: Mapping[str, Sequence[Scored]] | None = None,
     n_resamples: int = 10_000,
     seed: int = 0,
-    ceilings: Mapping[str, float] | None = None,
+    ceilings: Mapping[str, Ceiling] | None = None,
     flags: Sequence[str] = (),
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Everything that a result file says.
@@ -104,10 +105,11 @@ def summarise(
             "n": entry["n"],
             "chance": fact.chance,
             "direction": fact.direction,
-            "ceiling": (ceilings or {}).get(metric),
+            **_beside_ceiling(entry["value"], fact.chance, (ceilings or {}).get(metric)),
             "flags": list(dict.fromkeys(own)),
             "gallery_size": fact.gallery_size,
             "n_undefined": fact.n_undefined,
+            "corpus_value": fact.corpus_value,
             "per_subject": columns.per_subject(DECODED, metric),
         }
         results = _control_results(columns, controls or {}, metric, fact.direction)
@@ -127,6 +129,13 @@ class _Fact:
     sizes: list[int | None] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
     n_undefined: int = 0
+    corpus: dict[str, list[float | None]] = field(default_factory=dict)
+
+    @property
+    def corpus_value(self) -> float | None:
+        """Mean over subjects; None where a subject has none, or has several folds, which are no corpus together."""
+        values = [own[0] for own in self.corpus.values() if len(own) == 1 and own[0] is not None]
+        return float(np.mean(values)) if values and len(values) == len(self.corpus) else None
 
     @property
     def chance(self) -> float | None:
@@ -156,6 +165,8 @@ def _facts(decoded: Sequence[Scored]) -> dict[str, _Fact]:
             fact.flags += [flag for flag in scores.flags if flag not in fact.flags]
             fact.chances.append(scores.chance)
             fact.sizes.append(scores.gallery_size)
+            subject = str(evidence.table["subject"].iloc[0]) if len(evidence.table) else ""
+            fact.corpus.setdefault(subject, []).append(scores.corpus_value)
             fact.weights.append(max(1, len(evidence.table)))
             fact.n_undefined += int(np.isnan(scores.values).sum())
     for fact in facts.values():
@@ -243,6 +254,18 @@ def _beats(decoded: dict[str, Any], control: dict[str, Any], difference: dict[st
     if direction == "higher":
         return difference["ci95"][0] > 0 and decoded["ci95"][0] > control["value"]
     return difference["ci95"][1] < 0 and decoded["ci95"][1] < control["value"]
+
+
+def _beside_ceiling(value: float | None, chance: float | None, ceiling: Ceiling | None) -> dict[str, Any]:
+    """The ceiling, its rule, and where the value lies between chance (0) and it (1)."""
+    if ceiling is None:
+        return {"ceiling": None, "ceiling_rule": None, "ceiling_normalised": None}
+    # A ceiling that is no better than chance says that nothing can be decoded: nothing is divided by it.
+    above = chance is not None and (ceiling.value - chance) * (1 if ceiling.direction == "higher" else -1) > 1e-6
+    normalised = None
+    if above and value is not None and chance is not None:
+        normalised = ceiling_normalised(value, ceiling.value, chance)
+    return {"ceiling": ceiling.value, "ceiling_rule": ceiling.rule, "ceiling_normalised": normalised}
 
 
 def _number(value: float) -> float | None:

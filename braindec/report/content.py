@@ -38,6 +38,10 @@ class ReportContent:
     control_images : control -> item_id -> uint8 (H, W, 3); shown beside the decoded picture when it is enlarged.
     training_curves : one row a step: column ``epoch`` or ``step``, optional text columns ``subject`` and ``fold``,
         and one numeric column a curve; or None.
+    over_time : scores in windows of time, columns ``start_s, stop_s, metric, value, low, high, chance``; or None.
+    over_space : scores of regions, columns ``region, use, n_positions, metric, value, low, high, chance``; or None.
+    repetition_curve : scores by number of repetitions, columns ``n_repetitions, metric, value, low, high, chance``;
+        or None.
     fit_report : what the decoder reported of its fit, JSON-able.
     manifest : provenance; the known keys are worded (see `braindec.report.methods`), others are listed as they are.
     config_yaml : the composed configuration, as text.
@@ -59,6 +63,9 @@ class ReportContent:
     decoded_labels: Mapping[str, str] = field(default_factory=dict)
     control_images: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     training_curves: pd.DataFrame | None = None
+    over_time: pd.DataFrame | None = None
+    over_space: pd.DataFrame | None = None
+    repetition_curve: pd.DataFrame | None = None
     fit_report: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
     config_yaml: str = ""

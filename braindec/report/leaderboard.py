@@ -137,10 +137,13 @@ def _row(
 
 
 def _cell(metric: Mapping[str, Any] | None, column: Mapping[str, Any]) -> Cell:
-    value = None if metric is None else finite(metric["value"])
+    key = "corpus_value" if column.get("corpus") else "value"
+    value = None if metric is None else finite(metric.get(key))
     if metric is None or value is None:
         return Cell("–", None)
     scale = float(column.get("scale", 1))
+    if column.get("corpus"):
+        return Cell(_printed(scale * value, column), scale * value)
     bounds = [float(bound) for bound in metric.get("ci95") or () if bound is not None]
     ends = f"[{', '.join(_printed(scale * bound, column) for bound in bounds)}]" if len(bounds) == 2 else ""
     return Cell(_printed(scale * value, column), scale * value, ends)

@@ -19,7 +19,7 @@ from braindec.report.contact_sheet import contact_sheet
 from braindec.report.content import DECODED, ReportContent
 from braindec.report.gallery import Material, Series, default_metric, gallery_data, overview
 from braindec.report.methods import flatten, methods, provenance
-from braindec.report.plots import Row, curves, distribution, forest
+from braindec.report.plots import Row, Trajectory, curves, distribution, forest, trajectory
 from braindec.report.tables import subject_entry
 from braindec.report.words import (
     STATUS_WORDS,
@@ -34,6 +34,7 @@ from braindec.report.words import (
     interval,
     label,
     number,
+    share,
     unbeaten_sentence,
     uses_truth,
     verdicts,
@@ -100,7 +101,9 @@ def metric_rows(content: ReportContent) -> list[dict[str, Any]]:
                 "direction": entry["direction"],
                 "own": Cell(number(finite(entry["value"])), finite(entry["value"]), interval(entry.get("ci95"))),
                 "chance": Cell(number(entry.get("chance")), finite(entry.get("chance"))),
-                "ceiling": Cell(number(entry.get("ceiling")), finite(entry.get("ceiling"))),
+                "ceiling": Cell(
+                    number(entry.get("ceiling")), finite(entry.get("ceiling")), share(entry.get("ceiling_normalised"))
+                ),
                 "n": entry.get("n"),
                 "gallery_size": entry.get("gallery_size"),
                 "notes": [flag for flag in entry.get("flags") or () if flag_sentence(flag) is None],
@@ -191,6 +194,74 @@ def training_panels(frame: pd.DataFrame | None) -> list[dict[str, Any]]:
     return panels
 
 
+def _line(rows: pd.DataFrame, x: np.ndarray) -> Trajectory:
+    chances = pd.to_numeric(rows["chance"], errors="coerce")
+    chance = None if chances.isna().any() else float(chances.mean())
+    value, low, high = (pd.to_numeric(rows[c], errors="coerce").to_numpy(float) for c in ("value", "low", "high"))
+    return Trajectory(x, value, low, high, chance)
+
+
+def time_panels(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """One plot a metric: score against the centre of the window, in milliseconds from onset."""
+    panels = []
+    for metric, rows in [] if table is None else table.groupby("metric", sort=False):
+        rows = rows.sort_values("start_s")
+        centre_ms = (500 * (rows["start_s"] + rows["stop_s"])).to_numpy(float)
+        name = label(str(metric))
+        svg = trajectory(name, "centre of window, ms from onset", _line(rows, centre_ms), onset=0.0)
+        panels.append({"title": name, "svg": svg})
+    return panels
+
+
+def repetition_panels(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """One plot a metric: score against the number of test repetitions averaged."""
+    panels = []
+    for metric, rows in [] if table is None else table.groupby("metric", sort=False):
+        rows = rows.sort_values("n_repetitions")
+        name, n = label(str(metric)), rows["n_repetitions"].to_numpy(float)
+        svg = trajectory(name, "repetitions averaged", _line(rows, n), doubling=True)
+        panels.append({"title": name, "svg": svg})
+    return panels
+
+
+def space_panels(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    """Two plots a metric: each region alone, and everything without it, beneath the whole recording."""
+    panels = []
+    for metric, rows in [] if table is None else table.groupby("metric", sort=False):
+        whole = rows[rows["region"] == "everything"]
+        for use, words in (("alone", "each region alone"), ("without", "everything without it")):
+            own = rows[(rows["use"] == use) & (rows["region"] != "everything")]
+            if own.empty:
+                continue
+            marks = [
+                Row(
+                    f"{label(str(r.region))} ({r.n_positions:.0f})",
+                    finite(r.value),
+                    finite_interval((r.low, r.high)),
+                    "own" if r.region == "everything" else "control",
+                )
+                for r in pd.concat([whole, own.sort_values("value", ascending=use == "without")]).itertuples()
+            ]
+            title = f"{label(str(metric))}, {words}"
+            svg = forest(title, marks, _line(rows, np.zeros(len(rows))).chance, None)
+            panels.append({"title": title, "svg": svg})
+    return panels
+
+
+def ceiling_sentence(found: Mapping[str, Any]) -> str:
+    """What the recordings' own noise ceilings are, in a sentence; empty when none was computed."""
+    if not found:
+        return ""
+    parts = []
+    for subject, own in found.items():
+        parts.append(f"{subject} {own['median']:.0f}% (best tenth above {own['best_decile']:.0f}%)")
+    first = next(iter(found.values()))
+    return (
+        f"Of the variance of a test response averaged over {first['n_repetitions']:.3g} repetitions, signal is in the "
+        f"median over positions: {', '.join(parts)}; from {first['source']}."
+    )
+
+
 def report_material(content: ReportContent) -> Material | None:
     """The gallery's material; None when there is no decoded item."""
     items = content.item_table()
@@ -275,6 +346,10 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "forests": _forests(content),
         "distributions": _distributions(content),
         "subject_table": _subjects(content),
+        "ceiling_sentence": ceiling_sentence(content.scores.get("response_ceilings") or {}),
+        "time": time_panels(content.over_time),
+        "space": space_panels(content.over_space),
+        "repetitions": repetition_panels(content.repetition_curve),
         "training": training_panels(content.training_curves),
         "fit_rows": flatten(content.fit_report),
         "methods": methods(content.manifest, content.config_yaml, subjects, len(items), list(content.control_names)),

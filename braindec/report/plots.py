@@ -236,6 +236,71 @@ def curves(title: str, x_name: str, lines: Mapping[str, tuple[np.ndarray, np.nda
     )
 
 
+@dataclass(frozen=True)
+class Trajectory:
+    """Scores along an axis: places x (n,), values, ends of their intervals (NaN where there are none), and chance."""
+
+    x: np.ndarray
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    chance: float | None
+
+
+def trajectory(title: str, x_name: str, line: Trajectory, onset: float | None = None, doubling: bool = False) -> Markup:
+    """A score along time or number of repetitions, with its 95% band, chance, and a line at ``onset``.
+
+    ``doubling`` spaces the axis by powers of two and ticks the places themselves.
+    """
+    place = np.log2(line.x) if doubling else np.asarray(line.x, dtype=float)
+    low, high = _extent([*line.value.tolist(), *line.low.tolist(), *line.high.tolist(), line.chance])
+    low, high = low - 0.05 * (high - low), high + 0.05 * (high - low)
+    left, right, top, bottom = 52.0, PANEL_PX - 14.0, 12.0, 170.0
+    x_low, x_high = _extent(place.tolist())
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        across = left + (right - left) * (x - x_low) / (x_high - x_low)
+        return across, bottom - (bottom - top) * (y - low) / (high - low)
+
+    pieces = []
+    for tick in nice_ticks(low, high, 5):
+        _, y = at(x_low, tick)
+        pieces.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" class="grid"/>')
+        pieces.append(f'<text x="{left - 6}" y="{y + 4:.1f}" class="tick" text-anchor="end">{tick:g}</text>')
+    ticks = zip(place.tolist(), line.x.tolist()) if doubling else ((t, t) for t in nice_ticks(x_low, x_high, 6))
+    for where, tick in ticks:
+        x, _ = at(where, low)
+        text = f"{tick:g}".replace("-", "−")
+        pieces.append(f'<text x="{x:.1f}" y="{bottom + 16}" class="tick" text-anchor="middle">{text}</text>')
+    banded = np.isfinite(line.low) & np.isfinite(line.high)
+    if banded.any():
+        upper = [at(x, y) for x, y in zip(place[banded], line.high[banded])]
+        lower = [at(x, y) for x, y in zip(place[banded], line.low[banded])]
+        outline = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*upper, *reversed(lower)])
+        pieces.append(f'<polygon points="{outline}" class="band"/>')
+    pieces.append(f'<line x1="{left}" y1="{bottom}" x2="{right}" y2="{bottom}" class="axis"/>')
+    if line.chance is not None:
+        _, y = at(x_low, line.chance)
+        pieces.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" class="chance"/>')
+    if onset is not None and x_low <= onset <= x_high:
+        x, _ = at(onset, low)
+        pieces.append(f'<line x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}" class="axis"/>')
+    kept = np.isfinite(line.value)
+    points = [at(x, y) for x, y in zip(place[kept], line.value[kept])]
+    pieces.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" class="curve c0"/>')
+    if len(points) <= 12:
+        pieces += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="mark own"/>' for x, y in points]
+    pieces.append(
+        f'<text x="{(left + right) / 2}" y="{bottom + 32}" class="tick" text-anchor="middle">{escape(x_name)}</text>'
+    )
+    best = int(np.nanargmax(line.value)) if kept.any() else 0
+    told = f"{title} by {x_name}: highest {number(line.value[best])} at {line.x[best]:g}"
+    return Markup(
+        f'<svg class="plot" viewBox="0 0 {PANEL_PX} {bottom + 40:.0f}" role="img" '
+        f'aria-label="{escape(told)}">{"".join(pieces)}</svg>'
+    )
+
+
 def difference_bar(difference: float, ci95: tuple[float, float] | None) -> Markup:
     """One paired difference and its interval about a zero line, on its own symmetric scale."""
     bounds = ci95 or (difference, difference)

@@ -80,6 +80,12 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−")
 
 
+def share(normalised: Any) -> str:
+    """How much of the way from chance to the noise ceiling is reached, in percent; empty where nothing is known."""
+    value = finite(normalised)
+    return "" if value is None else f"{100 * value:.0f}% reached".replace("-", "−")
+
+
 def interval(ci95: Sequence[float | None] | None) -> str:
     """``[low, high]``, or nothing when there is no interval."""
     bounds = finite_interval(ci95)

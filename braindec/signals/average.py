@@ -81,6 +81,31 @@ def pseudo_trials(trials: Trials, size: int) -> Trials:
     return replace(averaged, table=averaged.table.assign(repetition=np.array([place for _, place in groups])))
 
 
+def average_halves(trials: Trials, max_repetitions: int | None = None) -> tuple[Trials, Trials]:
+    """Two independent averages of each stimulus: of every other repetition, and of those between.
+
+    Both have the same stimuli in the same order and average the same number of trials of a stimulus: an odd last one
+    is left out, and so are stimuli with a single trial.
+
+    Parameters
+    ----------
+    trials : trials of one subject, e.g. a fold's test trials.
+    max_repetitions : take at most so many trials a stimulus, the first ones in the table's order; None takes all.
+
+    Raises
+    ------
+    DataError
+        If no stimulus has two trials, or a trial has no stimulus.
+    """
+    if trials.table["stimulus_id"].isna().any():
+        raise DataError(f"average_halves, subject {trials.subject!r}: some trials have no stimulus_id")
+    kept = [rows[:max_repetitions] for rows in _rows_by_stimulus(trials)]
+    kept = [rows[: len(rows) // 2 * 2] for rows in kept if len(rows) > 1]
+    if not kept:
+        raise DataError(f"average_halves, subject {trials.subject!r}: no stimulus has two trials")
+    return _averaged(trials, [rows[0::2] for rows in kept]), _averaged(trials, [rows[1::2] for rows in kept])
+
+
 def _rows_by_stimulus(trials: Trials) -> list[np.ndarray]:
     """Rows of each stimulus, in the order in which the stimuli first appear."""
     grouped = trials.table.reset_index(drop=True).groupby("stimulus_id", sort=False)

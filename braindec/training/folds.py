@@ -23,7 +23,8 @@ from braindec.artifacts import (
     write_table,
 )
 from braindec.contracts import Decoder, FitContext, Progress, Target, TrainingData, Transform
-from braindec.signals.average import average_repetitions, pseudo_trials
+from braindec.run_tables import CURVE, HALVES
+from braindec.signals.average import average_halves, average_repetitions, pseudo_trials
 from braindec.signals.leak import FitRecord
 from braindec.targets.cache import load_or_compute
 from braindec.training.partition import ROW, Partition
@@ -50,6 +51,8 @@ class FitOptions:
     average_train: bool
     test_repetitions: int | Literal["all", "single"]
     test_pseudo_trials: bool
+    noise_ceiling: bool
+    repetition_curve: Sequence[int]
     seed: int
     device: str
     cache_dir: Path | None
@@ -216,6 +219,29 @@ def open_test_trials(
     if in_groups and repetitions != "all":
         return pseudo_trials(trials, int(repetitions))
     return average_repetitions(trials, None if repetitions == "all" else int(repetitions))
+
+
+def repeated_test_trials(
+    run: RunFolder, partition: Partition, transforms: Transforms, options: FitOptions
+) -> dict[str, Trials]:
+    """Further averages of the test trials by source: halves for noise ceilings, first repetitions for a curve.
+
+    Empty where no test stimulus was shown twice, or where the data set holds averages already.
+    """
+    single = open_test_trials(run, partition, transforms, "single")
+    counts = single.table["stimulus_id"].value_counts()
+    averaged = "n_repetitions" in single.table and (single.table["n_repetitions"] > 1).any()
+    if averaged or counts.max() < 2:
+        return {}
+    made = {}
+    if options.noise_ceiling:
+        asked = options.test_repetitions
+        limit = None if asked == "all" else 2 if asked == "single" else max(2, int(asked))
+        made.update(zip(HALVES, average_halves(single, limit), strict=True))
+    for n in options.repetition_curve:
+        if n <= counts.max():
+            made[f"{CURVE}{n:03d}"] = average_repetitions(single, n)
+    return made
 
 
 def training_trials(partition: Partition, transforms: Transforms, average: bool) -> Trials:

@@ -18,6 +18,7 @@ from braindec.training.folds import (
     load_fold,
     open_test_trials,
     prediction_table,
+    repeated_test_trials,
     save_predictions,
     training_trials,
 )
@@ -68,6 +69,11 @@ def predict_fold(
             else:
                 continue
             collected.setdefault(control, []).append(made)
+        if options.noise_ceiling or options.repetition_curve:
+            for source, repeated in repeated_test_trials(run, partition, transforms, options).items():
+                own = prediction_table(repeated, name, tested_again)
+                made = _predict(fitted.decoder, repeated, own, source, options.device)
+                collected.setdefault(source, []).append(made)
     for source, predictions in collected.items():
         save_predictions(run.predictions(source, name), _joined(predictions, source))
     return sum(len(predictions) for predictions in collected["decoded"])

@@ -79,6 +79,15 @@ def test_a_run_joins_the_boards_of_its_data_set_in_their_units(tmp_path: Path) -
     assert next(row for row in rows(page, "things_eeg2_retrieval") if row[0] == "mine")[1].startswith("20.0")
 
 
+def test_figures_of_a_corpus_stand_beside_published_ones(tmp_path: Path) -> None:
+    run = entry("nsd", {"brainhub_bleu1": 0.58, "brainhub_meteor": 0.19, "brainhub_cider": 0.6})
+    run.scores["metrics"]["brainhub_bleu1"]["corpus_value"] = 0.59438
+    run.scores["metrics"]["brainhub_meteor"]["corpus_value"] = None
+    page = write_leaderboard(tmp_path / "a.html", [run], published_boards()).read_text()
+    (mine,) = (row for row in rows(page, "nsd_captions") if row[0] == "mine")
+    assert [cell.split()[0] for cell in mine[1:6]] == ["59.44", "–", "–", "–", "60.00"]
+
+
 def test_controls_that_were_not_beaten_are_named(tmp_path: Path) -> None:
     run = entry("nsd", {"mindeye_pixcorr": 0.3})
     run.scores["controls"]["shuffled_brain"] = {"mindeye_pixcorr": {"beaten": False}}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from braindec.compose import compose
-from braindec.over_time import over_time, score_window
+from braindec.over_time import over_time
 from braindec.train import read_recording, train
+from braindec.variants import score_variant
 
 FLOORS = [
     ("haxby2001", "haxby2001", [], {"concepts_concept_top1": 0.80}),
@@ -27,7 +28,7 @@ def test_real_recordings_reach_their_published_floor(
          "device=cpu", f"run_dir={tmp_path / 'run'}", *more],
     )  # fmt: skip
     recording = read_recording(config)
-    scores = {row["metric"]: row for row in score_window(train(config, recording), config, recording.stimuli)}
+    scores = {row["metric"]: row for row in score_variant(train(config, recording), config, recording.stimuli)}
     for metric, floor in floors.items():
         assert scores[metric]["value"] >= floor
         assert scores[metric]["chance"] < 0.51

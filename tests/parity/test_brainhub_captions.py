@@ -44,6 +44,7 @@ def test_published_rows_are_reproduced_to_two_decimals(decoded: tuple[str, Evide
     for name in ("rouge_l", "cider"):
         assert round(100 * found[f"brainhub_{name}"].values.mean(), 2) == published[name]
     for n in (1, 4):
+        assert round(100 * found[f"brainhub_bleu{n}"].corpus_value, 2) == published[f"bleu{n}"]
         corpus = [flag for flag in found[f"brainhub_bleu{n}"].flags if flag.startswith("corpus")]
         assert corpus == [f"corpus BLEU-{n} of s1 all: {published[f'bleu{n}'] / 100:.4f}"]
     assert round(100 * found["brainhub_meteor_exact_stem"].values.mean(), 2) == EXACT_STEM[system]

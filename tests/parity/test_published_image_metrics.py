@@ -177,6 +177,22 @@ def test_mindeye_pixels_agree_with_the_plain_definition() -> None:
         assert ssim.values[row] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("convention", ["brain_diffuser", "mindeye"])
+def test_pairs_compared_together_score_as_one_by_one(convention: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = photographs()
+    decoded = decoded_of(shown)
+    decoded[3] = 90
+    shown[4] = 7
+    metric, evidence = PublishedPixels(convention, device="cpu"), evidence_of(shown, decoded)
+    monkeypatch.setattr("braindec.metrics.published_images._PAIRS_AT_ONCE", 2)
+    one_by_one, together = metric._one_by_one(evidence), metric._on_device(evidence, "cpu")
+    np.testing.assert_allclose(together, one_by_one, atol=1e-9)
+    pixcorr = metric.scores(evidence)[0]
+    assert np.isnan(pixcorr.values).tolist() == [False, False, False, False, True]
+    assert pixcorr.values[3] == 0
+    assert CONSTANT_FLAG in pixcorr.flags
+
+
 class Corner:
     """Features that are the first pixels of a picture: exact, with ties at will."""
 

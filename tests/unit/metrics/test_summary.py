@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from evidence import make_evidence
 
+from braindec.metrics.ceilings import Ceiling
 from braindec.metrics.controls import shuffled_brain
 from braindec.metrics.image import MSE, PixCorr
 from braindec.metrics.retrieval import Retrieval
@@ -35,7 +36,7 @@ def test_the_documented_layout() -> None:
         [scored(e) for e in evidences],
         {"shuffled_brain": shuffled},
         n_resamples=500,
-        ceilings={"pixcorr": 0.9},
+        ceilings={"pixcorr": Ceiling(0.9, "correlation", "higher")},
         flags=("allow_leak: because",),
     )
     assert json.loads(json.dumps(content, allow_nan=False)) == content
@@ -48,12 +49,16 @@ def test_the_documented_layout() -> None:
         "chance",
         "direction",
         "ceiling",
+        "ceiling_rule",
+        "ceiling_normalised",
         "flags",
         "gallery_size",
         "n_undefined",
+        "corpus_value",
         "per_subject",
     }
-    assert entry["ceiling"] == 0.9
+    assert (entry["ceiling"], entry["ceiling_rule"]) == (0.9, "correlation")
+    assert entry["ceiling_normalised"] == pytest.approx(entry["value"] / 0.9)
     assert "allow_leak: because" in entry["flags"]
     assert set(entry["per_subject"]) == {"a", "b"}
     assert set(entry["per_subject"]["a"]) == {"value", "ci95", "n"}

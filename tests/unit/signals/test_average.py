@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braindec.signals.average import average_repetitions
+from braindec.signals.average import average_halves, average_repetitions
 from braindec.types import DataError
 
 
@@ -44,3 +44,19 @@ def test_refusals(make_table, make_trials):
     nameless = make_trials(np.zeros((18, 1, 1)), make_table().assign(stimulus_id=None))
     with pytest.raises(DataError, match="18 trials have no stimulus_id"):
         average_repetitions(nameless)
+
+
+def test_halves_are_independent_averages_of_the_same_stimuli(make_trials, make_table) -> None:
+    ids = ["a", "b", "a", "b", "a", "c", "b", "b"]
+    table = make_table(n_stimuli=8, n_repetitions=1).assign(stimulus_id=ids)
+    trials = make_trials(np.random.default_rng(0).normal(size=(8, 3, 2)), table)
+    first, second = average_halves(trials)
+    assert first.table["stimulus_id"].tolist() == second.table["stimulus_id"].tolist() == ["a", "b"]
+    np.testing.assert_allclose(first.signal[0], trials.signal[0], rtol=1e-6)
+    np.testing.assert_allclose(second.signal[0], trials.signal[2], rtol=1e-6)
+    np.testing.assert_allclose(second.signal[1], trials.signal[[3, 7]].mean(axis=0), rtol=1e-6)
+    assert first.table["n_repetitions"].tolist() == second.table["n_repetitions"].tolist() == [1, 2]
+    limited, _ = average_halves(trials, 2)
+    assert limited.table["n_repetitions"].tolist() == [1, 1]
+    with pytest.raises(DataError, match="no stimulus has two trials"):
+        average_halves(trials.select(np.array([0, 1])))
