@@ -1,22 +1,30 @@
 """Training speed at true shapes on random data: step times against their roofline, and whole trainings in seconds.
 
-    python benchmarks/train_h100.py --out train.json          # about 4 minutes on one H100
-    python benchmarks/train_h100.py --tiny                    # a few seconds on a CPU, for checking the script
+    python benchmarks/train_h100.py --out train.json          # under 4 minutes on one H100
+    python benchmarks/train_h100.py --tiny                    # half a minute on a CPU, for checking the script
+    python benchmarks/train_h100.py --cpu                     # the plain loop against ours on a CPU, a minute
 
 A step's roofline is the larger of FLOPs / 777 TFLOP/s (bfloat16 matrix products measured on an H100) and bytes / 2.98
 TB/s. Bytes a weight: 42 = AdamW's float32 reads of weight, gradient and two moments (16) and writes of weight and
 moments (12), the gradient's write (4), the cast to bfloat16 (4 + 2) and its reads forward and backward (2 + 2).
-FLOPs: 6 a weight of a linear map and row that passes it. Activations are not counted.
+FLOPs: 6 a weight of a linear map and row that passes it. Activations and attention's own products are not counted.
+
+Each step is timed as single launches (eager), as one CUDA graph, and where compiling pays compiled, then as a graph.
+The plain loop is the published style: a DataLoader that collates single items, AdamW as torch makes it, one look at the
+loss a step; same network, loss and precision.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,51 +36,56 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from braindec.contracts import FitContext, TrainingData
-from braindec.models.adapters.channels import ChannelTokens, FlattenAdapter
-from braindec.models.adapters.linear import RidgeAdapter
+from braindec.models.adapters.channels import ChannelTokens, FlattenAdapter, IdentityAdapter
+from braindec.models.adapters.linear import ResidualAdapter, RidgeAdapter
 from braindec.models.adapters.pooled import PooledAdapter, PooledBuilder
 from braindec.models.encoders.mixer import MixerEncoder
 from braindec.models.encoders.mlp import NoEncoder, ResidualMLP
 from braindec.models.encoders.temporal_spatial import ATMEncoder
 from braindec.models.heads.dense import LinearHead, ProjectorHead
+from braindec.models.heads.token_attention import TokenAttentionHead
 from braindec.models.priors.transformer import TransformerPrior
 from braindec.models.shapes import n_parameters
 from braindec.objectives.contrastive import InfoNCE, SoftCLIP
 from braindec.objectives.internal import Cycle, PriorLoss, Reconstruction
 from braindec.objectives.regression import Regression
 from braindec.objectives.weighted import Weighted
+from braindec.training.batches import Batch, MultiSubjectData
 from braindec.training.engine import Engine, compile_parts
 from braindec.training.neural import NeuralDecoder
 from braindec.training.settings import EngineSettings
+from braindec.training.step import Passes, RecordedPasses, StepInputs
 from braindec.types import Space, TargetEmbeddings, Trials
 
 FLOPS = 777e12
 BYTES = 2.98e12
 BYTES_A_WEIGHT = 42
-MINUTE = 60.0
 
 
 def random_data(
-    n_trials: int, n_space: int, n_times: int, targets: Mapping[str, tuple[int, int]], repetitions: int = 1
+    n_trials: int,
+    n_space: int,
+    n_times: int,
+    targets: Mapping[str, tuple[int, int]],
+    grid_index: np.ndarray | None = None,
 ) -> TrainingData:
     """One subject's trials and targets of standard normal numbers."""
     draw = np.random.default_rng(0)
-    n_stimuli = n_trials // repetitions
-    ids = tuple(f"s{i}" for i in range(n_stimuli))
+    ids = tuple(f"s{i}" for i in range(n_trials))
     signal = draw.standard_normal((n_trials, n_space, n_times), dtype=np.float32)
     table = pd.DataFrame(
         {
-            "stimulus_id": np.repeat(ids, repetitions),
+            "stimulus_id": ids,
             "concept": "c",
             "session": 1,
             "run": 1,
-            "repetition": np.tile(np.arange(repetitions) + 1, n_stimuli),
+            "repetition": 1,
             "split": "train",
         }
     )
-    trials = Trials("s", signal, "z", Space("channels", n_space), table)
+    trials = Trials("s", signal, "z", Space("voxels", n_space, grid_index=grid_index), table)
     embeddings = {
-        name: TargetEmbeddings(name, ids, draw.standard_normal((n_stimuli, *shape), dtype=np.float32))
+        name: TargetEmbeddings(name, ids, draw.standard_normal((n_trials, *shape), dtype=np.float32))
         for name, shape in targets.items()
     }
     return TrainingData({"s": trials}, {}, embeddings)
@@ -103,6 +116,21 @@ def mindbridge(tiny: bool, fast: dict[str, Any]) -> tuple[NeuralDecoder, Trainin
     return decoder, random_data(8 * batch, 100 if tiny else 15_724, 1, shapes), batch
 
 
+def sttm(tiny: bool, fast: dict[str, Any]) -> tuple[NeuralDecoder, TrainingData, int]:
+    width, shape, batch = (16, (4, 8), 8) if tiny else (4096, (257, 768), 128)
+    head = partial(TokenAttentionHead, token_width=8, n_heads=2, attention_width=12, projector_width=16)
+    prior = partial(TransformerPrior, depth=1, n_heads=2, head_width=4)
+    decoder = NeuralDecoder(
+        partial(ResidualAdapter, width=width),
+        ResidualMLP,
+        {"default": head if tiny else TokenAttentionHead},
+        {"soft_clip": Weighted(SoftCLIP()), "prior": Weighted(PriorLoss(), 30.0)},
+        engine_settings(100, batch, **fast),
+        priors={"default": prior if tiny else TransformerPrior},
+    )
+    return decoder, random_data(4 * batch, 100 if tiny else 15_724, 1, {"image": shape}), batch
+
+
 def mindeye2(tiny: bool, fast: dict[str, Any], whole: bool) -> tuple[NeuralDecoder, TrainingData, int]:
     width, shape, batch = (16, (4, 8), 8) if tiny else (4096, (256, 1664), 24)
     prior = partial(TransformerPrior, n_heads=2, head_width=4) if tiny else TransformerPrior
@@ -117,11 +145,11 @@ def mindeye2(tiny: bool, fast: dict[str, Any], whole: bool) -> tuple[NeuralDecod
         engine_settings(100, batch, **fast),
         priors={"default": prior} if whole else None,
     )
-    return decoder, random_data(8 * batch, 100 if tiny else 15_724, 1, {"image": shape}), batch
+    return decoder, random_data(4 * batch, 100 if tiny else 15_724, 1, {"image": shape}), batch
 
 
-def ubp(tiny: bool, fast: dict[str, Any]) -> tuple[NeuralDecoder, TrainingData, int]:
-    n_trials, batch, epochs = (64, 16, 2) if tiny else (16_540, 1024, 50)
+def ubp(tiny: bool, fast: dict[str, Any], n_trials: int = 16_540) -> tuple[NeuralDecoder, TrainingData, int]:
+    n_trials, batch, epochs = (64, 16, 2) if tiny else (n_trials, 1024, 50)
     decoder = NeuralDecoder(
         FlattenAdapter,
         NoEncoder,
@@ -132,16 +160,56 @@ def ubp(tiny: bool, fast: dict[str, Any]) -> tuple[NeuralDecoder, TrainingData, 
     return decoder, random_data(n_trials, 17, 50 if tiny else 250, {"image": (1, 32 if tiny else 1024)}), batch
 
 
-def atm(tiny: bool, fast: dict[str, Any]) -> tuple[NeuralDecoder, TrainingData, int]:
+def atm(tiny: bool, fast: dict[str, Any], epochs: int = 40) -> tuple[NeuralDecoder, TrainingData, int]:
     n_trials, n_times, batch = (64, 100, 16) if tiny else (16_540, 250, 64)
     decoder = NeuralDecoder(
         partial(ChannelTokens, width=n_times),
         ATMEncoder,
         {"default": ProjectorHead},
         {"clip": Weighted(InfoNCE(temperature=0.376, learn_temperature=True, normalised="target"))},
-        engine_settings(40, batch, schedule="constant", warmup=0.0, **fast),
+        engine_settings(epochs, batch, schedule="constant", warmup=0.0, **fast),
     )
     return decoder, random_data(n_trials, 8 if tiny else 63, n_times, {"image": (1, 32 if tiny else 1024)}), batch
+
+
+def vit3d(tiny: bool, fast: dict[str, Any]) -> tuple[NeuralDecoder, TrainingData, int]:
+    """Raises ImportError where this version has no such recipe."""
+    from braindec.models.adapters.volume import VolumePatches
+    from braindec.models.encoders.transformer import TokenTransformer
+
+    from braindec.models.heads.dense import PerceptronHead
+
+    sizes = (12, 12, 12) if tiny else (81, 104, 83)
+    batch, n_voxels, target = (8, 100, (2, 8)) if tiny else (128, 15_724, (257, 768))
+    draw = np.random.default_rng(0)
+    grid = np.stack([draw.integers(0, size, n_voxels) for size in sizes], axis=1)
+    small = {"shape": (12, 12, 12), "patch": 4} if tiny else {}
+    decoder = NeuralDecoder(
+        IdentityAdapter,
+        partial(TokenTransformer, skip_empty=True, **({"width": 16, "depth": 1, "n_heads": 2} if tiny else {})),
+        {"default": PerceptronHead},
+        {"mse": Weighted(Regression())},
+        engine_settings(100, batch, **fast),
+        stem=partial(VolumePatches, **small),
+    )
+    return decoder, random_data(4 * batch, n_voxels, 1, {"image": target}, grid), batch
+
+
+def whole_brain(tiny: bool, fast: dict[str, Any]) -> tuple[NeuralDecoder, TrainingData, int]:
+    """Raises ImportError where this version has no such recipe."""
+    from braindec.models.adapters.parcels import ParcelSequence
+    from braindec.models.encoders.transformer import TokenTransformer
+
+    small = {"width": 16, "n_heads": 2} if tiny else {}
+    batch, n_parcels, target = (8, 20, (1, 8)) if tiny else (64, 1024, (1, 768))
+    decoder = NeuralDecoder(
+        partial(ParcelSequence, dropout=0.2, shuffle=True),
+        partial(TokenTransformer, depth=4, pooling="last", causal=True, **small),
+        {"default": LinearHead},
+        {"clip": Weighted(InfoNCE(learn_temperature=True))},
+        engine_settings(100, batch, **fast),
+    )
+    return decoder, random_data(16 * batch, n_parcels, 5, {"image": target}), batch
 
 
 class Clock:
@@ -172,176 +240,351 @@ def matmul_flops(engine: Engine) -> float:
     return flops
 
 
-def endless(engine: Engine) -> Iterator[Any]:
+def endless(engine: Engine) -> Generator[Any, None, None]:
     epoch = 0
     while True:
         yield from engine.batches(engine.epoch(epoch))
         epoch += 1
 
 
-def step_seconds(engine: Engine, batches: Iterator[Any], clock: Clock, n_steps: int) -> tuple[float, list[float]]:
-    """Seconds of the first six steps together, and of a step in each of three blocks after them."""
-    started = clock.now()
-    for step in range(6):
+def block_seconds(engine: Engine, batches: Iterator[Any], clock: Clock, n_steps: int, warm: int) -> float:
+    """Seconds of a step: the better of two blocks, after ``warm`` steps."""
+    for step in range(warm):
         engine.update(step, batches)
-    warm = clock.now() - started
     blocks = []
-    for _ in range(3):
+    for _ in range(2):
         started = clock.now()
         for step in range(n_steps):
             engine.update(step, batches)
         blocks.append((clock.now() - started) / n_steps)
-    return warm, blocks
+    return min(blocks)
 
 
-def measured(name: str, made: tuple[NeuralDecoder, TrainingData, int], device: str, n_steps: int) -> dict[str, Any]:
-    """Seconds of a step, eager and compiled, and of its input alone, beside the roofline."""
-    decoder, data, batch = made
-    clock = Clock(device)
+def record(engine: Engine) -> RecordedPasses | None:
+    """From now on the engine replays its steps; None where there is no GPU."""
+    if engine.accelerator.device.type != "cuda":
+        return None
+    ordinary = engine.passes.passes if isinstance(engine.passes, RecordedPasses) else engine.passes
+    engine.passes = RecordedPasses(ordinary, engine.accelerator.device)
+    return engine.passes
+
+
+def ordinary(engine: Engine) -> Passes:
+    """The engine's passes as single launches."""
+    return engine.passes.passes if isinstance(engine.passes, RecordedPasses) else engine.passes
+
+
+def loss_difference(engine: Engine, batch: Batch) -> float:
+    """Largest relative difference of a recorded step's losses from those of single launches, same weights and seed."""
+    inputs = StepInputs((batch,), (None,), None)
+    found = []
+    for passes, progress in ((engine.passes, 0.5), (ordinary(engine), 0.5)):
+        torch.manual_seed(7)
+        found.append(passes(inputs, progress).values.clone())
+    return float(((found[0] - found[1]).abs() / found[1].abs().clamp(min=1e-12)).max())
+
+
+def streamed_seconds(engine: Engine, data: TrainingData, clock: Clock, n_steps: int) -> float:
+    """Seconds of a step whose rows come from memory-mapped files."""
+    kept = engine.train_data
+    device = engine.accelerator.device
     with tempfile.TemporaryDirectory() as folder:
-        engine = decoder.prepare(data, FitContext(0, device, Path(folder)))
-    flops, n_weights = matmul_flops(engine), n_parameters(engine.module)
-    engine.wrapped.train()
-    batches = endless(engine)
-    _, eager = step_seconds(engine, batches, clock, n_steps)
-    warm, compiled = 0.0, eager
-    if clock.cuda:
-        compile_parts(engine.module)
-        warm, compiled = step_seconds(engine, batches, clock, n_steps)
-    started = clock.now()
-    for _ in range(n_steps):
-        next(batches)
-    input_seconds = (clock.now() - started) / n_steps
-    bound = max(BYTES_A_WEIGHT * n_weights / BYTES, flops / FLOPS)
-    row = {
-        "name": name,
-        "batch": batch,
-        "weights": n_weights,
-        "step_ms": 1e3 * min(compiled),
-        "roofline_ms": 1e3 * bound,
-        "share_of_roofline": bound / min(compiled),
-        "bound_by": "bytes" if bound > flops / FLOPS else "FLOPs",
-        "eager_step_ms": 1e3 * min(eager),
-        "input_ms": 1e3 * input_seconds,
-        "input_share": input_seconds / min(compiled),
-        "compile_s": round(warm, 2),
-        "blocks_ms": [1e3 * block for block in compiled],
-        "peak_gb": torch.cuda.max_memory_allocated() / 1e9 if clock.cuda else 0.0,
-    }
-    del engine, batches
-    gc.collect()
-    if clock.cuda:
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    return row
+        targets = {}
+        for name, target in data.targets.items():
+            np.save(Path(folder) / f"{name}.npy", target.values)
+            targets[name] = replace(target, values=np.load(Path(folder) / f"{name}.npy", mmap_mode="r"))
+        engine.train_data = MultiSubjectData(data.train, targets, {}, device, resident=False)
+        batches = endless(engine)
+        seconds = block_seconds(engine, batches, clock, n_steps, 6)
+        batches.close()
+    engine.train_data = kept
+    return seconds
+
+
+def top_kernels(engine: Engine, batches: Iterator[Any], n_steps: int = 3) -> dict[str, float]:
+    """Milliseconds a step of the kernels that take most."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as found:
+        for step in range(n_steps):
+            engine.update(step, batches)
+        torch.cuda.synchronize()
+    rows = sorted(found.key_averages(), key=lambda row: -row.self_device_time_total)
+    total = sum(row.self_device_time_total for row in rows)
+    busy = {row.key[:110]: round(row.self_device_time_total / n_steps / 1e3, 4) for row in rows[:14]}
+    return {"all kernels": round(total / n_steps / 1e3, 4), **busy}
 
 
 class OneByOne(Dataset):
     """Trials one at a time, as the published loops read them."""
 
     def __init__(self, data: TrainingData) -> None:
-        self.signal, self.target = data.train["s"].signal, data.targets["image"].values
+        self.signal = data.train["s"].signal
+        self.targets = {name: target.values for name, target in data.targets.items()}
 
     def __len__(self) -> int:
         return len(self.signal)
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.from_numpy(self.signal[row]), torch.from_numpy(self.target[row])
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, dict[str, torch.Tensor], int]:
+        targets = {name: torch.from_numpy(values[row]) for name, values in self.targets.items()}
+        return torch.from_numpy(self.signal[row]), targets, row
 
 
-def plain_epoch_seconds(decoder: NeuralDecoder, data: TrainingData, batch: int, device: str) -> float:
-    """An epoch of the same network in the authors' style: a DataLoader that collates items, float32, eager AdamW."""
-    module = decoder.network_.to(device).train()
-    objective = InfoNCE(temperature=0.366, learn_temperature=True, normalised="target").to(device)
-    optimiser = torch.optim.AdamW([*module.parameters(), *objective.parameters()], lr=1e-4)
-    clock, seconds = Clock(device), []
-    for _ in range(2):
+def plain_seconds(engine: Engine, data: TrainingData, batch: int, clock: Clock, most_steps: int) -> float:
+    """Seconds of a step of the same network in the published style."""
+    module, device = engine.module, engine.accelerator.device
+    module.zero_grad(set_to_none=True)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=1e-4)
+    seconds, n_steps = 0.0, 0
+    for first in (True, False):
         started = clock.now()
-        for signal, target in DataLoader(OneByOne(data), batch, shuffle=True, drop_last=True):
-            predicted = nn.functional.normalize(module({"s": signal.to(device)}).contrast["image"].flatten(1), dim=1)
-            logits = predicted @ nn.functional.normalize(target.to(device).flatten(1), dim=1).T * 2.7
-            labels = torch.arange(len(logits), device=device)
-            loss = nn.functional.cross_entropy(logits, labels) + nn.functional.cross_entropy(logits.T, labels)
+        loader = DataLoader(OneByOne(data), batch, shuffle=True, drop_last=True)
+        for n_steps, (signal, targets, stimuli) in enumerate(itertools.islice(loader, most_steps), 1):
+            made = Batch({"s": signal.to(device)}, {n: v.to(device) for n, v in targets.items()}, stimuli.to(device))
+            loss, _ = engine.wrapped(made, 0.5, None, None, False)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             loss.item()
-        seconds.append(clock.now() - started)
-    return min(seconds)
+            if first and n_steps == 3:
+                break
+        seconds = (clock.now() - started) / n_steps
+    return seconds
 
 
-def ubp_row(device: str, fast: dict[str, Any], n_subjects: int) -> dict[str, Any]:
+def measured(
+    row: dict[str, Any],
+    made: tuple[NeuralDecoder, TrainingData, int],
+    device: str,
+    n_steps: int,
+    compiled: bool = False,
+    eager: bool = True,
+    details: bool = False,
+) -> None:
+    """Seconds of a step in each way beside the roofline; ``details``: also streamed, the plain loop, and kernels."""
+    decoder, data, batch = made
+    clock = Clock(device)
+    started = clock.now()
+    with tempfile.TemporaryDirectory() as folder, torch.device(device):
+        engine = decoder.prepare(data, FitContext(0, device, Path(folder)))
+    row |= {"batch": batch, "prepare_s": round(clock.now() - started, 2)}
+    flops, n_weights = matmul_flops(engine), n_parameters(engine.module)
+    bound = max(BYTES_A_WEIGHT * n_weights / BYTES, flops / FLOPS)
+    row |= {
+        "weights": n_weights,
+        "roofline_ms": 1e3 * bound,
+        "bound_by": "bytes" if bound > flops / FLOPS else "FLOPs",
+    }
+    engine.wrapped.train()
+    engine.passes = ordinary(engine)
+    batches = endless(engine)
+    if eager:
+        row["eager_ms"] = 1e3 * block_seconds(engine, batches, clock, n_steps, 4)
+        if clock.cuda:
+            row["eager_peak_gb"] = torch.cuda.max_memory_allocated() / 1e9
+    if details:
+        plain = plain_seconds(engine, data, batch, clock, n_steps)
+        row |= {"plain_ms": 1e3 * plain}
+    if clock.cuda:
+        if compiled:
+            started = clock.now()
+            compile_parts(engine.module)
+            for step in range(3):
+                engine.update(step, batches)
+            row["compile_s"] = round(clock.now() - started, 2)
+            row["compiled_ms"] = 1e3 * block_seconds(engine, batches, clock, n_steps, 1)
+        recorded = record(engine)
+        torch.cuda.reset_peak_memory_stats()
+        row["graph_ms"] = 1e3 * block_seconds(engine, batches, clock, n_steps, 6)
+        assert recorded is not None
+        row |= {
+            "graph_possible": recorded.possible,
+            "peak_gb": torch.cuda.max_memory_allocated() / 1e9,
+            "reserved_gb": torch.cuda.memory_reserved() / 1e9,
+        }
+        if n_weights < 1e9:  # twice the gradients and activations of a larger network may not fit
+            row["graph_loss_difference"] = loss_difference(engine, next(batches))
+        fixed = itertools.repeat(next(batches))
+        without_input = block_seconds(engine, fixed, clock, n_steps, 1)
+        row["without_input_ms"] = 1e3 * without_input
+    ways = {way: row[way] for way in ("eager_ms", "compiled_ms", "graph_ms") if way in row}
+    best = min(ways.values()) / 1e3
+    row |= {"step_ms": 1e3 * best, "best_way": min(ways, key=lambda way: ways[way])}
+    row["share_of_roofline"] = bound / best
+    if clock.cuda:
+        row["input_share"] = 1 - without_input / (row["graph_ms"] / 1e3)
+    if details:
+        row["times_faster_than_plain"] = plain / best
+        streamed = streamed_seconds(engine, data, clock, n_steps)
+        row |= {"streamed_ms": 1e3 * streamed, "streamed_input_share": 1 - best / streamed}
+        if clock.cuda:
+            row["kernels_ms"] = top_kernels(engine, batches)
+    batches.close()
+
+
+def ubp_row(row: dict[str, Any], device: str, fast: dict[str, Any], n_subjects: int, most_seconds: float) -> None:
     """Ten subjects, one after the other, each its own training, with its checkpoint at the end."""
     tiny, clock = device == "cpu", Clock(device)
-    decoder, data, batch = ubp(tiny, fast)
-    seconds = []
+    decoder, data, batch = ubp(tiny, {**fast, "cuda_graph": True})
+    seconds: list[float] = []
     for subject in range(n_subjects):
         with tempfile.TemporaryDirectory() as folder:
             started = clock.now()
             report = decoder.fit(data, FitContext(subject, device, Path(folder)))
             seconds.append(clock.now() - started)
-    plain = plain_epoch_seconds(decoder, data, batch, device)
+        if sum(seconds) > most_seconds:
+            break
     epochs = decoder.engine.epochs
-    return {
-        "name": "ubp",
-        "subjects": n_subjects,
+    row |= {
+        "subjects_measured": len(seconds),
         "epochs": epochs,
-        "total_s": sum(seconds),
+        "total_s": sum(seconds) + (n_subjects - len(seconds)) * min(seconds),
+        "extrapolated": len(seconds) < n_subjects,
         "first_fit_s": seconds[0],
+        "best_fit_s": min(seconds),
         "epoch_ms": 1e3 * min(seconds) / epochs,
         "update_ms": 1e3 * report["seconds_per_update"],
-        "plain_epoch_ms": 1e3 * plain,
-        "times_faster_than_plain": plain * epochs / min(seconds),
         "goal_s": 45,
     }
+    with tempfile.TemporaryDirectory() as folder:
+        engine = decoder.prepare(data, FitContext(0, device, Path(folder)))
+    engine.passes = ordinary(engine)
+    eager = block_seconds(engine, endless(engine), clock, 8, 4)
+    float32, _, _ = ubp(tiny, {**fast, "precision": "float32"})
+    with tempfile.TemporaryDirectory() as folder:
+        engine = float32.prepare(data, FitContext(0, device, Path(folder)))
+    engine.wrapped.train()
+    plain = plain_seconds(engine, data, batch, clock, 16)
+    row |= {
+        "eager_update_ms": 1e3 * eager,
+        "plain_update_ms": 1e3 * plain,
+        "times_faster_than_plain": plain / report["seconds_per_update"],
+    }
 
 
-def atm_row(device: str, fast: dict[str, Any], n_steps: int) -> dict[str, Any]:
-    """A part of one subject's training, and what 40 epochs would take at that rate."""
-    tiny = device == "cpu"
-    row = measured("atm", atm(tiny, fast), device, n_steps)
-    best = min(row["step_ms"], row["eager_step_ms"]) / 1e3
-    per_epoch = (64 if tiny else 16_540) // row["batch"]
-    return {
-        **row,
-        "extrapolated_40_epochs_s": 40 * per_epoch * best,
-        "extrapolated_40_epochs_single_trials_s": 160 * per_epoch * best,
+def atm_row(row: dict[str, Any], device: str, fast: dict[str, Any], n_steps: int, epochs: int) -> None:
+    """Some epochs of one subject's training, and what 40 would take at that rate."""
+    tiny, clock = device == "cpu", Clock(device)
+    made = atm(tiny, fast)
+    decoder, data, _ = atm(tiny, {**fast, "cuda_graph": True}, epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        started = clock.now()
+        report = decoder.fit(data, FitContext(0, device, Path(folder)))
+        fit = clock.now() - started
+    rest = fit - report["seconds"]
+    row |= {
+        "epochs_measured": epochs,
+        "fit_s": fit,
+        "epoch_s": report["seconds"] / epochs,
+        "extrapolated_40_epochs_s": rest + 40 * report["seconds"] / epochs,
         "goal_s": 60,
     }
+    clear()
+    measured(row, made, device, n_steps, details=True)
+
+
+def copy_rate(device: str) -> float:
+    """Bytes a second that a large copy reads and writes."""
+    values = torch.empty(1 << 30, dtype=torch.uint8, device=device)
+    other = torch.empty_like(values)
+    clock = Clock(device)
+    for _ in range(3):
+        other.copy_(values)
+    started = clock.now()
+    for _ in range(20):
+        other.copy_(values)
+    return 2 * 20 * values.numel() / (clock.now() - started)
+
+
+def clear() -> None:
+    """Give the last case's memory back."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def cpu_rows() -> list[dict[str, Any]]:
+    """UBP at its true shapes with fewer trials on a CPU: ours against the plain loop."""
+    decoder, data, batch = ubp(False, {}, n_trials=2048)
+    clock = Clock("cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        engine = decoder.prepare(data, FitContext(0, "cpu", Path(folder)))
+    engine.wrapped.train()
+    ours = block_seconds(engine, endless(engine), clock, 4, 2)
+    plain = plain_seconds(engine, data, batch, clock, 4)
+    return [{"name": "ubp on a CPU", "times_faster_than_plain": plain / ours}]
 
 
 def print_row(row: dict[str, Any]) -> None:
-    values = {k: v for k, v in row.items() if k not in ("name", "blocks_ms")}
+    values = {k: v for k, v in row.items() if k not in ("name", "kernels_ms")}
     print(f"{row['name']:18s} " + "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items()), flush=True)  # fmt: skip  # noqa: E501
+    for name, milliseconds in row.get("kernels_ms", {}).items():
+        print(f"    {milliseconds:8.3f} ms  {name}", flush=True)
+
+
+Case = Callable[[dict[str, Any]], None]
+
+
+def cases(tiny: bool, device: str, fast: dict[str, Any]) -> dict[str, tuple[float, Case]]:
+    """Name -> seconds it is expected to take on an H100, and what measures it into a row."""
+    n_steps = 2 if tiny else 20
+    few = max(n_steps // 2, 2)
+    return {
+        "ubp": (25, lambda row: ubp_row(row, device, fast, 2 if tiny else 10, 45.0)),
+        "mindbridge": (22, lambda row: measured(row, mindbridge(tiny, fast), device, n_steps, details=True)),
+        "atm": (25, lambda row: atm_row(row, device, fast, 3 * n_steps, 1 if tiny else 5)),
+        "mindeye2 whole": (45, lambda row: measured(row, mindeye2(tiny, fast, True), device, few, True)),
+        "mindeye2 backbone": (
+            20,
+            lambda row: measured(row, mindeye2(tiny, fast, False), device, n_steps, True, eager=tiny),
+        ),
+        "sttm": (40, lambda row: measured(row, sttm(tiny, fast), device, few, True, details=True)),
+        "mindbridge compiled": (
+            22,
+            lambda row: measured(row, mindbridge(tiny, fast), device, n_steps, True, eager=tiny),
+        ),
+        "vit3d": (8, lambda row: measured(row, vit3d(tiny, fast), device, few)),
+        "whole_brain": (6, lambda row: measured(row, whole_brain(tiny, fast), device, n_steps)),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small shapes on the CPU")
+    parser.add_argument("--cpu", action="store_true", help="the ratio to the plain loop on a CPU")
     parser.add_argument("--out", type=Path, help="write the rows as JSON")
-    parser.add_argument("--minutes", type=float, default=4.0, help="leave out what would start later than this")
+    parser.add_argument("--seconds", type=float, default=225.0, help="leave out what would not end by then")
+    parser.add_argument("--only", nargs="*", help="names of cases, e.g. ubp 'mindeye2 whole'")
     arguments = parser.parse_args()
+    if arguments.cpu:
+        for row in cpu_rows():
+            print_row(row)
+        return
     tiny = arguments.tiny
     device = "cpu" if tiny else "cuda"
     fast: dict[str, Any] = {} if tiny else {"precision": "bf16", "data_on_device": "always"}
-    n_steps = 3 if tiny else 30
+    began, rows = time.perf_counter(), []
+    machine: dict[str, Any] = {"torch": torch.__version__, "device": "cpu"}
     if not tiny:
         torch.backends.cuda.matmul.allow_tf32 = True
-    parts = {
-        "ubp": lambda: ubp_row(device, fast, 2 if tiny else 10),
-        "mindbridge": lambda: measured("mindbridge", mindbridge(tiny, fast), device, n_steps),
-        "mindeye2 backbone": lambda: measured("mindeye2 backbone", mindeye2(tiny, fast, whole=False), device, n_steps),
-        "atm": lambda: atm_row(device, fast, 3 * n_steps),
-        "mindeye2 whole": lambda: measured("mindeye2 whole", mindeye2(tiny, fast, whole=True), device, n_steps),
-    }
-    began, rows = time.perf_counter(), []
-    for name, part in parts.items():
-        if time.perf_counter() - began > MINUTE * arguments.minutes * 0.85:
-            print(f"{name}: left out, the time is up")
+        machine |= {"device": torch.cuda.get_device_name(), "copy_tb_per_s": copy_rate(device) / 1e12}
+    for name, (expected, part) in cases(tiny, device, fast).items():
+        if arguments.only and name not in arguments.only:
             continue
-        rows.append(part())
-        print_row(rows[-1])
-        machine = {"device": torch.cuda.get_device_name() if device == "cuda" else "cpu", "torch": torch.__version__}
+        spent = time.perf_counter() - began
+        if spent + (0 if tiny else expected) > arguments.seconds:
+            print(f"{name}: left out, {spent:.0f} s are gone", flush=True)
+            continue
+        clear()
+        row: dict[str, Any] = {"name": name}
+        try:
+            part(row)
+        except Exception:  # one case must not cost the others
+            row["error"] = traceback.format_exc()[-3000:]
+        row["case_s"] = round(time.perf_counter() - began - spent, 1)
+        rows.append(row)
+        print_row(row)
         if arguments.out is not None:
             arguments.out.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
     print(f"{time.perf_counter() - began:.0f} s in all")

@@ -1,6 +1,7 @@
 """``braindec train``: fit decoders on training trials, then predict the sealed test trials.
 
     braindec train experiment=linear_pixels dataset=miyawaki2008 run_dir=outputs/miyawaki
+    torchrun --nproc-per-node 2 -m braindec.cli train experiment=mindbridge dataset=nsd run_dir=outputs/mindbridge
 
 Writes ``config.yaml``, ``manifest.json``, ``folds/``, ``decoder/`` and ``predictions/`` into the run folder. A killed
 run is taken up by the same command.
@@ -9,6 +10,7 @@ run is taken up by the same command.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -18,10 +20,13 @@ from typing import TYPE_CHECKING, Any
 from braindec.artifacts import RunFolder, git_revision, library_versions, read_json, text_hash, write_table
 from braindec.compose import build, checked, chosen_subjects, parts_of, resolve_device
 from braindec.console import progress
+from braindec.contracts import no_progress
 from braindec.types import DataError, Fold, Stimuli, Trials
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from braindec.training.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +65,14 @@ def train(config: DictConfig, recording: Recording | None = None) -> RunFolder:
 
     from braindec.signals.leak import check_folds, raise_on_leaks
     from braindec.signals.split import split_hash
+    from braindec.training.processes import joined
 
     checked(config)
-    recording = recording or read_recording(config)
+    processes = joined(resolve_device(config.device))
+    # A folder's name may hold the time, which differs between processes.
+    path = Path(processes.share(str(config.run_dir)))
+    with processes.main_first():
+        recording = recording or read_recording(config)
     trials, stimuli, subjects = recording.trials, recording.stimuli, tuple(recording.trials)
     split = build(config.split)
     folds = {subject: split(subject_trials.table) for subject, subject_trials in trials.items()}
@@ -73,30 +83,30 @@ def train(config: DictConfig, recording: Recording | None = None) -> RunFolder:
     resolved = config.copy()
     OmegaConf.resolve(resolved)
     kept = OmegaConf.masked_copy(resolved, [str(key) for key in resolved if key not in NOT_PART_OF_A_RUN])
-    run = RunFolder.create(
-        Path(config.run_dir),
-        OmegaConf.to_yaml(resolved),
-        {
-            "name": config.name,
-            "dataset": recording.dataset,
-            "data_version": recording.version,
-            "subjects": list(subjects),
-            "folds": list(names),
-            "split_hash": {s: split_hash(folds[s], trials[s].table) for s in subjects},
-            "seed": config.seed,
-            "git_revision": git_revision(),
-            "libraries": library_versions(),
-            "device": resolve_device(config.device),
-            "selected_on": "training trials only",
-            "repetitions_averaged": config.test_repetitions,
-            "flags": sorted({f"allow_leak: {exception['reason']}" for exception in exceptions}),
-            "leak_exceptions": exceptions,
-        },
-        config_hash=text_hash(OmegaConf.to_yaml(kept, sort_keys=True)),
-    )
+    about = {
+        "name": config.name,
+        "dataset": recording.dataset,
+        "data_version": recording.version,
+        "subjects": list(subjects),
+        "folds": list(names),
+        "split_hash": {s: split_hash(folds[s], trials[s].table) for s in subjects},
+        "seed": config.seed,
+        "git_revision": git_revision(),
+        "libraries": library_versions(),
+        "device": resolve_device(config.device),
+        "selected_on": "training trials only",
+        "repetitions_averaged": config.test_repetitions,
+        "flags": sorted({f"allow_leak: {exception['reason']}" for exception in exceptions}),
+        "leak_exceptions": exceptions,
+    }
+    with processes.main_first():
+        run = RunFolder(path)
+        if processes.is_main:
+            config_hash = text_hash(OmegaConf.to_yaml(kept, sort_keys=True))
+            run = RunFolder.create(path, OmegaConf.to_yaml(resolved), about, config_hash)
     if run.manifest()["data_version"] != recording.version:
         raise DataError(f"{run.path}: the data changed since this run began; choose another run_dir, or delete it")
-    _fit_and_predict(run, config, trials, stimuli, folds, names)
+    _fit_and_predict(run, config, trials, stimuli, folds, names, processes)
     return run
 
 
@@ -120,12 +130,14 @@ def _fit_and_predict(
     stimuli: Any,
     folds: dict[str, tuple[Fold, ...]],
     names: tuple[str, ...],
+    processes: Processes,
 ) -> None:
     from braindec.training.folds import FitOptions, fit_fold
     from braindec.training.partition import Partition
     from braindec.training.predict import predict_fold
 
     parts = parts_of(config)
+    shown = progress if processes.is_main else no_progress
     options = FitOptions(
         average_train=config.average_train,
         test_repetitions=config.test_repetitions,
@@ -133,9 +145,10 @@ def _fit_and_predict(
         noise_ceiling=config.noise_ceiling,
         repetition_curve=tuple(config.repetition_curve),
         seed=config.seed,
-        device=resolve_device(config.device),
+        device=processes.device(resolve_device(config.device)),
         cache_dir=None if config.cache_dir is None else Path(config.cache_dir),
-        progress=progress,
+        progress=shown,
+        processes=processes,
     )
     tested = Counter(
         (subject, stimulus_id)
@@ -145,19 +158,22 @@ def _fit_and_predict(
     )
     tested_again = max(tested.values()) > 1
     reports = {}
-    for index, name in enumerate(progress(names, "folds")):
+    for index, name in enumerate(shown(names, "folds")):
         partitions = [Partition(trials[subject], folds[subject][index]) for subject in trials]
         done = run.decoder(name) / "fit.json"
-        if done.exists():
+        if processes.share(done.exists()):
             reports[name] = read_json(done)
         else:
             started = time.perf_counter()
-            for partition in partitions:
+            for partition in partitions if processes.is_main else []:
                 write_table(run.path / "folds" / name / f"{partition.subject}.csv", partition.part_table())
             reports[name] = fit_fold(run, name, partitions, stimuli, parts, options)
             log.info("fold %s: fitted in %.1f s", name, time.perf_counter() - started)
-        if not (run.predictions("decoded", name) / "table.csv").exists():
+        if processes.is_main and not (run.predictions("decoded", name) / "table.csv").exists():
             predict_fold(run, name, partitions, stimuli, parts, list(config.controls), options, tested_again)
+    processes.wait()
+    if not processes.is_main:
+        return
     selected = sorted({str(report["selected_on"]) for report in reports.values()})
     run.update_manifest(
         weights_hash={name: report["weights_hash"] for name, report in reports.items()},
@@ -167,5 +183,10 @@ def _fit_and_predict(
 
 def run(config: DictConfig) -> None:
     """What ``braindec train`` does."""
+    from braindec.training.processes import leave
+
+    if int(os.environ.get("RANK", "0")) > 0:
+        logging.getLogger("braindec").setLevel(logging.WARNING)
     folder = train(config)
+    leave()
     log.info("predictions are in %s; next: braindec reconstruct run=%s", folder.path / "predictions", folder.path)

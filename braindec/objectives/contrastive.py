@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from braindec.objectives.schedules import Schedule, at
+from braindec.objectives.schedules import Progress, Schedule, at
 from braindec.objectives.view import Source, StepView, TargetObjective
 
 Normalised = Literal["both", "target", "none"]
@@ -43,7 +43,7 @@ def info_nce(logits_BB: torch.Tensor, symmetric: bool) -> torch.Tensor:
     return (loss + nn.functional.cross_entropy(logits_BB.T, rows)) / 2 if symmetric else loss
 
 
-def soft_clip(predicted_BF: torch.Tensor, target_BF: torch.Tensor, temperature: float) -> torch.Tensor:
+def soft_clip(predicted_BF: torch.Tensor, target_BF: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
     """Cross entropy with the targets' own similarities as soft labels, mean of both directions."""
     predicted_BF = nn.functional.normalize(predicted_BF, dim=1)
     target_BF = nn.functional.normalize(target_BF, dim=1)
@@ -101,7 +101,7 @@ class InfoNCE(TargetObjective):
         self.duplicates_are_negatives = duplicates_are_negatives
         self.log_scale = nn.Parameter(torch.tensor(-math.log(at(temperature, 0.0)))) if learn_temperature else None
 
-    def scale(self, progress: float) -> torch.Tensor | float:
+    def scale(self, progress: Progress) -> torch.Tensor | float:
         """Factor on similarities."""
         if self.log_scale is not None:
             return self.log_scale.clamp(max=-math.log(_LEAST_TEMPERATURE)).exp()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, overload, runtime_checkable
+
+import torch
 
 from braindec.types import DataError
 
@@ -58,6 +60,46 @@ class Ramp:
         return self.first + (self.last - self.first) * share
 
 
-def at(value: float | Schedule, progress: float) -> float:
-    """The value itself, or a schedule's at ``progress``."""
-    return value(progress) if callable(value) else float(value)
+class Dial:
+    """Progress of training for a step that is recorded once and replayed: schedules are read as numbers on a device.
+
+    A recorded step cannot take new Python numbers, but it reads memory anew. A schedule must have been read once before
+    the recording (a step run in the ordinary way does).
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.progress = 0.0
+        self._values: dict[int, tuple[Schedule, torch.Tensor]] = {}
+
+    def turn(self, progress: float) -> None:
+        """Set the progress, and every schedule's number that was read so far."""
+        self.progress = progress
+        for schedule, value in self._values.values():
+            value.fill_(schedule(progress))
+
+    def read(self, schedule: Schedule) -> torch.Tensor:
+        """A scalar that `turn` keeps at the schedule's value."""
+        if id(schedule) not in self._values:
+            value = torch.tensor(schedule(self.progress), dtype=torch.float32, device=self.device)
+            self._values[id(schedule)] = (schedule, value)
+        return self._values[id(schedule)][1]
+
+
+Progress = float | Dial
+
+
+def number(progress: Progress) -> float:
+    """Progress as a number in [0, 1]."""
+    return progress.progress if isinstance(progress, Dial) else progress
+
+
+@overload
+def at(value: float | Schedule, progress: float) -> float: ...
+@overload
+def at(value: float | Schedule, progress: Progress) -> float | torch.Tensor: ...
+def at(value: float | Schedule, progress: Progress) -> float | torch.Tensor:
+    """The value itself, or a schedule's at ``progress``: a number, or a scalar tensor where a `Dial` is given."""
+    if not callable(value):
+        return float(value)
+    return progress.read(value) if isinstance(progress, Dial) else value(progress)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from braindec.objectives.schedules import Progress
 from braindec.types import DataError
 
 Source = Literal["value", "contrast"]
@@ -31,7 +32,7 @@ class StepView:
     value, contrast : target name -> predictions (B, K, D).
     targets : target name -> (B, K, D).
     stimulus_B : int, equal where two trials show the same stimulus.
-    progress : of training, in [0, 1].
+    progress : of training, in [0, 1]; a `Dial` in a step that is recorded.
     mix : of the signals, or None.
     rebuilt, cycled, prior_errors : see `braindec.models.network.Outputs`.
     """
@@ -40,7 +41,7 @@ class StepView:
     contrast: Mapping[str, torch.Tensor]
     targets: Mapping[str, torch.Tensor]
     stimulus_B: torch.Tensor
-    progress: float = 0.0
+    progress: Progress = 0.0
     mix: Mix | None = None
     rebuilt: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
     cycled: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from braindec.objectives.schedules import Schedule, at
+from braindec.objectives.schedules import Progress, Schedule, at, number
 from braindec.objectives.view import Objective, StepView
 from braindec.types import DataError
 
@@ -31,6 +31,11 @@ class WeightedSum(nn.Module):
         self.terms = nn.ModuleDict({f"{name}_": term for name, term in terms.items()})
         self.names = tuple(terms)
 
+    def active(self, progress: Progress) -> tuple[str, ...]:
+        """Names of the objectives whose weight is not 0."""
+        weights = {name: at(self.terms[f"{name}_"].weight, number(progress)) for name in self.names}  # type: ignore[arg-type]
+        return tuple(name for name, weight in weights.items() if weight != 0)
+
     def forward(self, view: StepView, everyone: StepView | None = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The sum, and each unweighted loss that took part.
 
@@ -41,15 +46,16 @@ class WeightedSum(nn.Module):
         """
         losses: dict[str, torch.Tensor] = {}
         total: torch.Tensor | None = None
+        active = self.active(view.progress)
         for name in self.names:
             term: Weighted = self.terms[f"{name}_"]  # type: ignore[assignment]
-            weight = at(term.weight, view.progress)
-            if weight == 0:
+            if name not in active:
                 continue
+            weight = at(term.weight, view.progress)
             objective = term.objective
             losses[name] = objective(everyone if everyone is not None and objective.needs_negatives else view)
             weighted = weight * losses[name]
             total = weighted if total is None else total + weighted
         if total is None:
-            raise DataError(f"objectives: every weight is 0 at progress {view.progress:.3f} of training")
+            raise DataError(f"objectives: every weight is 0 at progress {number(view.progress):.3f} of training")
         return total, losses

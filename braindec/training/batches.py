@@ -5,18 +5,15 @@ Legend: N trials of a subject, B trials of a batch, U training stimuli, S space,
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from braindec.training.streaming import RowReader, uploaded
 from braindec.training.target_scaling import TargetScaling
 from braindec.types import DataError, TargetEmbeddings, Trials
-
-PREFETCHED_BATCHES = 3
 
 
 @dataclass(frozen=True)
@@ -33,21 +30,14 @@ class Rows:
 
     def __init__(self, values: np.ndarray, device: torch.device, resident: bool) -> None:
         self.device = device
-        self.host = values
+        self.reader = RowReader(values)
         self.kept = torch.from_numpy(np.array(values)).to(device) if resident and device.type != "cpu" else None
 
     def take(self, rows: np.ndarray) -> torch.Tensor:
         """Rows as float tensors on the device."""
         if self.kept is not None:
-            return self.kept[torch.from_numpy(rows).to(self.device, non_blocking=True)]
-        # Reading a memory map in file order touches each page once.
-        order = np.argsort(rows, kind="stable")
-        values = np.empty((len(rows), *self.host.shape[1:]), dtype=self.host.dtype)
-        values[order] = self.host[rows[order]]
-        tensor = torch.from_numpy(values)
-        if self.device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+            return self.kept.index_select(0, torch.from_numpy(rows).to(self.device, non_blocking=True))
+        return torch.from_numpy(self.reader.rows(rows)).to(self.device)
 
 
 class MultiSubjectData:
@@ -102,17 +92,61 @@ class MultiSubjectData:
     def batch(self, rows: Mapping[str, np.ndarray]) -> Batch:
         """The trials at these rows of each subject."""
         signals = {subject: self.signals[subject].take(chosen) for subject, chosen in rows.items()}
-        stimuli = np.concatenate([self.stimulus_N[subject][chosen] for subject, chosen in rows.items()])
+        stimuli = self._stimuli(rows)
         targets = {name: self.target(name, stimuli) for name in self.targets}
         return Batch(signals, targets, torch.from_numpy(stimuli).to(self.device, non_blocking=True))
 
+    def batches(self, plan: Sequence[Mapping[str, np.ndarray]]) -> Generator[Batch, None, None]:
+        """The batches of a plan (subject -> rows, of equal numbers in all batches) in turn, without a wait for Python.
+
+        From the device's memory where data are kept there; else read ahead by threads, if the device is a GPU.
+        """
+        if self.device.type == "cpu" or not plan:
+            yield from (self.batch(rows) for rows in plan)
+        elif self.resident:
+            yield from self._kept_batches(plan)
+        else:
+            yield from self._streamed_batches(plan)
+
+    def _stimuli(self, rows: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([self.stimulus_N[subject][chosen] for subject, chosen in rows.items()])
+
+    def _kept_batches(self, plan: Sequence[Mapping[str, np.ndarray]]) -> Generator[Batch, None, None]:
+        # Row numbers of all batches go to the device at once: a batch is then a few launches.
+        stimuli = np.stack([self._stimuli(rows) for rows in plan])
+        numbers = torch.from_numpy(stimuli).to(self.device)
+        rows_of = {s: torch.from_numpy(np.stack([rows[s] for rows in plan])).to(self.device) for s in plan[0]}
+        target_rows = {n: torch.from_numpy(self.target_row_U[n][stimuli]).to(self.device) for n in self.targets}
+        for i in range(len(plan)):
+            signals = {s: self.signals[s].kept.index_select(0, rows[i]) for s, rows in rows_of.items()}  # type: ignore[union-attr]
+            targets = {n: self.targets[n].kept.index_select(0, rows[i]) for n, rows in target_rows.items()}  # type: ignore[union-attr]
+            yield Batch(signals, {n: self._scaled(n, v) for n, v in targets.items()}, numbers[i])
+
+    def _streamed_batches(self, plan: Sequence[Mapping[str, np.ndarray]]) -> Generator[Batch, None, None]:
+        stimuli = np.stack([self._stimuli(rows) for rows in plan])
+        numbers = torch.from_numpy(stimuli).to(self.device)
+        # A subject and a target may have the same name.
+        readers = {f"signal/{s}": rows.reader for s, rows in self.signals.items()}
+        readers |= {f"target/{n}": rows.reader for n, rows in self.targets.items()}
+        wanted = (
+            {f"signal/{s}": chosen for s, chosen in rows.items()}
+            | {f"target/{n}": self.target_row_U[n][stimuli[i]] for n in self.targets}
+            for i, rows in enumerate(plan)
+        )
+        for i, found in enumerate(uploaded(readers, wanted, self.device)):
+            signals = {s: found[f"signal/{s}"] for s in plan[i]}
+            yield Batch(signals, {n: self._scaled(n, found[f"target/{n}"]) for n in self.targets}, numbers[i])
+
     def target(self, name: str, stimuli: np.ndarray) -> torch.Tensor:
         """Scaled embeddings (B, K, D) of stimuli by their numbers."""
-        values = self.targets[name].take(self.target_row_U[name][stimuli]).float()
+        return self._scaled(name, self.targets[name].take(self.target_row_U[name][stimuli]))
+
+    def _scaled(self, name: str, values_BKD: torch.Tensor) -> torch.Tensor:
+        values_BKD = values_BKD.float()
         if name not in self.scalings:
-            return values
+            return values_BKD
         mean, scale = self.scalings[name]
-        return (values - mean) / scale
+        return (values_BKD - mean) / scale
 
 
 def data_bytes(trials: Mapping[str, Trials], targets: Mapping[str, TargetEmbeddings]) -> int:
@@ -161,38 +195,3 @@ def _one_pass(stimulus_N: np.ndarray, one_per_stimulus: bool, draw: np.random.Ge
         return order
     _, first = np.unique(stimulus_N[order], return_index=True)
     return draw.permutation(order[first])
-
-
-def prefetched(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
-    """The same batches, made ahead by a thread; an exception of the thread is raised here."""
-    waiting: queue.Queue[Batch | BaseException | None] = queue.Queue(PREFETCHED_BATCHES)
-    stop = threading.Event()
-
-    def put(item: Batch | BaseException | None) -> bool:
-        while not stop.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
-
-    def work() -> None:
-        try:
-            for batch in batches:
-                if not put(batch):
-                    return
-            put(None)
-        except BaseException as error:  # handed to the consumer, which raises it
-            put(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()

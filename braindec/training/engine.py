@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,13 @@ import torch
 from braindec.contracts import FitContext
 from braindec.objectives.view import Mix
 from braindec.training.averaging import WeightAverage
-from braindec.training.batches import Batch, MultiSubjectData, epoch_rows, prefetched
+from braindec.training.batches import Batch, MultiSubjectData, epoch_rows
 from braindec.training.checkpoint import Standing, load_checkpoint, save_checkpoint
 from braindec.training.curves import Curves
 from braindec.training.module import TrainingModule
 from braindec.training.optimiser import make_optimiser, set_rates
 from braindec.training.settings import EngineSettings
+from braindec.training.step import Losses, Passes, RecordedPasses, StepInputs
 from braindec.training.validation import validate
 from braindec.types import DataError
 
@@ -107,8 +108,11 @@ class Engine:
         self.standing = self._take_up(optimiser)
         self.wrapped, self.optimiser = accelerator.prepare(self.module, optimiser)
         self.curves = Curves(context.folder, self.standing.step, settings.tensorboard and accelerator.is_main_process)
-        self.sums: dict[str, torch.Tensor] = {}
-        self.counts: dict[str, int] = {}
+        passes = Passes(self.module, self.wrapped, accelerator)
+        recordable = settings.cuda_graph and accelerator.device.type == "cuda" and self.world == 1
+        self.passes: Passes | RecordedPasses = RecordedPasses(passes, accelerator.device) if recordable else passes
+        self.sums: dict[tuple[str, ...], torch.Tensor] = {}
+        self.counts: dict[tuple[str, ...], int] = {}
 
     def epoch(self, epoch: int) -> list[dict[str, np.ndarray]]:
         """Rows of each subject in each batch of an epoch, of all processes."""
@@ -190,12 +194,10 @@ class Engine:
         )
 
     def batches(self, plan: list[dict[str, np.ndarray]]) -> Generator[Batch, None, None]:
-        """Batches of this process; where data are streamed to a GPU, made ahead by a thread."""
+        """Batches of this process."""
         share = self.per_subject // self.world
         own = slice(self.rank * share, (self.rank + 1) * share)
-        made = (self.train_data.batch({s: rows[own] for s, rows in chosen.items()}) for chosen in plan)
-        streamed = any(rows.kept is None for rows in self.train_data.signals.values())
-        return prefetched(made) if streamed and self.accelerator.device.type != "cpu" else made
+        return self.train_data.batches([{s: rows[own] for s, rows in chosen.items()} for chosen in plan])
 
     def update(self, step: int, batches: Iterator[Batch]) -> float:
         """Make update ``step`` (0-based) from the next batches; returns its learning rate."""
@@ -205,16 +207,9 @@ class Engine:
         draw = np.random.default_rng([self.context.seed, step, self.rank])
         rate = set_rates(self.optimiser, settings, step, self.n_updates)
         progress = step / self.n_updates
-        self.optimiser.zero_grad(set_to_none=True)
-        for position in range(settings.accumulate):
-            batch = next(batches)
-            waits = position + 1 < settings.accumulate
-            with self.accelerator.no_sync(self.wrapped) if waits else contextlib.nullcontext():
-                total, losses = self.wrapped(
-                    batch, progress, self._mix(batch, progress, draw), self._cycle(step), self.world > 1
-                )
-                self.accelerator.backward(total / settings.accumulate)
-            self._count({"loss": total, **losses})
+        taken = tuple(next(batches) for _ in range(settings.accumulate))
+        mixes = tuple(self._mix(batch, progress, draw) for batch in taken)
+        self._count(self.passes(StepInputs(taken, mixes, self._cycle(step)), progress))
         if settings.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.module.parameters(), settings.clip_norm)
         self.optimiser.step()
@@ -241,22 +236,25 @@ class Engine:
     def _cycle(self, step: int) -> tuple[str, str] | None:
         """Source and other subject of this update's round trip, the same on every process."""
         subjects = list(self.train_data.signals)
-        if len(subjects) < 2:
+        if len(subjects) < 2 or not self.module.network.builders:
             return None
         first, second = np.random.default_rng([self.context.seed, step]).choice(len(subjects), 2, replace=False)
         return subjects[first], subjects[second]
 
-    def _count(self, losses: Mapping[str, torch.Tensor]) -> None:
-        for name, loss in losses.items():
-            value = loss.detach().float()
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
+    def _count(self, losses: Losses) -> None:
+        names = losses.names
+        self.sums[names] = self.sums[names] + losses.values if names in self.sums else losses.values.clone()
+        self.counts[names] = self.counts.get(names, 0) + self.settings.accumulate
 
     def _check(self, rate: float) -> dict[str, float]:
         """Mean losses since the last log. Raises `DataError` when one is not finite."""
-        names = list(self.sums)
-        sums = self.accelerator.reduce(torch.stack([self.sums[n] for n in names]), "mean").tolist()
-        means = {name: total / self.counts[name] for name, total in zip(names, sums)}
+        totals: dict[str, float] = {}
+        counts: dict[str, int] = {}
+        for names, values in self.sums.items():
+            for name, value in zip(names, self.accelerator.reduce(values, "mean").tolist()):
+                totals[name] = totals.get(name, 0.0) + value
+                counts[name] = counts.get(name, 0) + self.counts[names]
+        means = {name: total / counts[name] for name, total in totals.items()}
         bad = [name for name, mean in means.items() if not np.isfinite(mean)]
         if bad:
             raise DataError(
@@ -334,5 +332,9 @@ def compile_parts(module: TrainingModule) -> None:
     network = module.network
     for part in (*network.adapters.values(), network.encoder, *network.heads.values(), *network.builders.values()):
         part.compile()
+    for adapter in network.adapters.values():
+        if hasattr(adapter, "embed"):
+            # A network with builders calls this half of the adapter by itself.
+            adapter.embed = torch.compile(adapter.embed)
     for prior in network.priors.values():
         prior.network.compile()

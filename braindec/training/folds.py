@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from braindec.signals.average import average_halves, average_repetitions, pseudo
 from braindec.signals.leak import FitRecord
 from braindec.targets.cache import load_or_compute
 from braindec.training.partition import ROW, Partition
+from braindec.training.processes import Processes
 from braindec.types import PREDICTION_COLUMNS, DataError, Predictions, Stimuli, TargetEmbeddings, Trials
 
 log = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class FitOptions:
     device: str
     cache_dir: Path | None
     progress: Progress
+    processes: Processes = Processes()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True)
@@ -73,26 +76,32 @@ def fit_fold(
 ) -> dict[str, Any]:
     """Fit transforms, targets and decoder of one fold and save them; returns the fit report.
 
-    A fold whose ``fit.json`` exists is finished and is not fitted again.
+    A fold whose ``fit.json`` exists is finished and is not fitted again. Of several processes each fits, and the main
+    one writes.
     """
-    folder = run.decoder(name)
+    folder, processes = run.decoder(name), options.processes
     train, validation = {}, {}
     fits: list[FitRecord] = []
     for partition in partitions:
         transforms = parts.transforms()
         train[partition.subject], validation[partition.subject], seen_by = _fit_transforms(
-            name, transforms, partition, folder, options.average_train
+            name, transforms, partition, folder if processes.is_main else None, options.average_train
         )
         fits += seen_by
     targets = parts.targets()
     training_ids = _distinct(partition.stimulus_ids("train") for partition in partitions)
     seen_ids = _distinct([training_ids, *(partition.stimulus_ids("validation") for partition in partitions)])
     seen = stimuli.select(seen_ids)
-    embeddings = _fit_targets(targets, seen, training_ids, folder, options.cache_dir)
+    # With a cache the main process embeds for all; without one nobody could read what it made.
+    with processes.main_first() if options.cache_dir is not None else contextlib.nullcontext():
+        embeddings = _fit_targets(targets, seen, training_ids, folder if processes.is_main else None, options.cache_dir)
 
     decoder = parts.decoder()
     context = FitContext(options.seed, options.device, folder / "checkpoint", options.progress)
     report = dict(decoder.fit(TrainingData(train, validation, embeddings), context))
+    if not processes.is_main:
+        processes.wait()
+        return read_json(folder / "fit.json")
     weights_hash = write_state(folder / "decoder", decoder.state())
     report |= {
         "weights_hash": weights_hash,
@@ -106,6 +115,7 @@ def fit_fold(
         fits.append(FitRecord("decoder", subject, name, stimulus_ids=tuple(trials.table["stimulus_id"])))
     write_json(folder / "fits.json", [_fit_entry(fit) for fit in fits])
     write_json(folder / "fit.json", report)
+    processes.wait()
     return report
 
 
@@ -114,16 +124,20 @@ def _distinct(groups: Any) -> tuple[str, ...]:
 
 
 def _fit_transforms(
-    fold: str, transforms: Transforms, partition: Partition, folder: Path, average: bool
+    fold: str, transforms: Transforms, partition: Partition, folder: Path | None, average: bool
 ) -> tuple[Trials, Trials, list[FitRecord]]:
-    """Transformed training and validation trials, and what each transform's statistics saw."""
+    """Transformed training and validation trials, and what each transform's statistics saw.
+
+    States are written into ``folder``, or nowhere with None.
+    """
     train, validation = partition.train(), partition.validation()
     fits = []
     for name, transform in transforms.items():
         transform.fit(train)
         rows = train.table[ROW].to_numpy(dtype=np.int64)
         fits.append(FitRecord(f"transform {name}", partition.subject, fold, rows=rows))
-        write_state(folder / "transforms" / safe_name(partition.subject) / name, transform.state())
+        if folder is not None:
+            write_state(folder / "transforms" / safe_name(partition.subject) / name, transform.state())
         train = transform.apply(train)
         validation = transform.apply(validation) if len(validation) else validation
     if average:
@@ -157,13 +171,18 @@ def read_fits(run: RunFolder, fold: str) -> list[FitRecord]:
 
 
 def _fit_targets(
-    targets: Mapping[str, Target], seen: Stimuli, training_ids: Sequence[str], folder: Path, cache_dir: Path | None
+    targets: Mapping[str, Target],
+    seen: Stimuli,
+    training_ids: Sequence[str],
+    folder: Path | None,
+    cache_dir: Path | None,
 ) -> dict[str, TargetEmbeddings]:
     embeddings = {}
     training = seen.select(training_ids)
     for name, target in targets.items():
         target.fit(training)
-        write_state(folder / "targets" / name, target.state())
+        if folder is not None:
+            write_state(folder / "targets" / name, target.state())
         embeddings[name] = load_or_compute(target, seen, cache_dir, name)
     return embeddings
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from braindec.models.network import BrainNetwork, Outputs
+from braindec.objectives.schedules import Progress
 from braindec.objectives.view import Mix, StepView
 from braindec.objectives.weighted import WeightedSum
 from braindec.training.batches import Batch
@@ -53,13 +54,15 @@ class TrainingModule(nn.Module):
         self.objectives = objectives
 
     def forward(
-        self, batch: Batch, progress: float, mix: Mix | None, cycle: tuple[str, str] | None, distributed: bool
+        self, batch: Batch, progress: Progress, mix: Mix | None, cycle: tuple[str, str] | None, distributed: bool
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Total loss and each objective's."""
         signals = batch.signals if mix is None else mix_signals(batch.signals, mix)
         outputs = self.network(signals, batch.targets, cycle)
         view = view_of(outputs, batch, progress, mix)
-        return self.objectives(view, gathered(view) if distributed else None)
+        # Similarities divided by a temperature of 0.005 do not survive bfloat16.
+        with torch.autocast(batch.stimulus_B.device.type, enabled=False):
+            return self.objectives(view, gathered(view) if distributed else None)
 
 
 def mix_signals(signals: dict[str, torch.Tensor], mix: Mix) -> dict[str, torch.Tensor]:
@@ -73,7 +76,7 @@ def mix_signals(signals: dict[str, torch.Tensor], mix: Mix) -> dict[str, torch.T
     return mixed
 
 
-def view_of(outputs: Outputs, batch: Batch, progress: float, mix: Mix | None) -> StepView:
+def view_of(outputs: Outputs, batch: Batch, progress: Progress, mix: Mix | None) -> StepView:
     """What the objectives see of this process's trials."""
     return StepView(
         value=outputs.value,

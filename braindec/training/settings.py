@@ -51,6 +51,8 @@ class EngineSettings:
     check_every : updates between looks at the loss for NaN (on a GPU each look waits for it).
     data_on_device : keep all data in the device's memory: ``auto`` where it fits, ``always``, or ``never``.
     compile : compile the network's parts with torch.compile.
+    cuda_graph : record an update's forward and backward passes as one CUDA graph and replay it, which spares small
+        networks the wait for Python; the same numbers to rounding. Without effect on a CPU or with several processes.
     tensorboard : also write curves for TensorBoard.
     """
 
@@ -76,6 +78,7 @@ class EngineSettings:
     check_every: int = 20
     data_on_device: Literal["auto", "always", "never"] = "auto"
     compile: bool = False
+    cuda_graph: bool = False
     tensorboard: bool = False
 
     def __post_init__(self) -> None:

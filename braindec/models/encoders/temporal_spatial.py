@@ -54,11 +54,23 @@ class TemporalSpatialConv(nn.Module):
         )
         if init_std is not None:
             initialise_normal(self, init_std)
+        self.pool, self.pool_step = pool, pool_step
         self.out_shape = (n_filters * n_pooled,)
 
     def forward(self, features_BST: torch.Tensor) -> torch.Tensor:
         """Latent (B, W): filters fastest, as in the source."""
-        return self.layers(features_BST[:, None])[:, :, 0].transpose(1, 2).flatten(1)
+        return self.layers[2:](self.pooled(features_BST))[:, :, 0].transpose(1, 2).flatten(1)
+
+    def pooled(self, features_BST: torch.Tensor) -> torch.Tensor:
+        """What the first two layers give, (B, F, S, T'), as one convolution: a mean of outputs is one of kernels.
+
+        The outputs at every time point, several times as many as the pooled ones, are never made.
+        """
+        temporal: nn.Conv2d = self.layers[0]  # type: ignore[assignment]
+        mean = torch.full((1, 1, self.pool), 1 / self.pool, device=features_BST.device, dtype=temporal.weight.dtype)
+        kernel_FK = nn.functional.conv1d(temporal.weight[:, :, 0], mean, padding=self.pool - 1)[:, 0]
+        windows_BSTK = features_BST.unfold(2, kernel_FK.shape[1], self.pool_step)
+        return nn.functional.linear(windows_BSTK, kernel_FK, temporal.bias).permute(0, 3, 1, 2)
 
 
 class ChannelAttention(nn.Module):

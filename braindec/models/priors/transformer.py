@@ -64,9 +64,12 @@ class MultiQueryAttention(nn.Module):
         root = math.sqrt(ATTENTION_SCALE)
         query = nn.functional.normalize(query.float(), dim=-1).to(value.dtype) * root
         key = nn.functional.normalize(key.float(), dim=-1).to(value.dtype) * root
+        # Fused attention needs a multiple of eight; zeros change neither scores nor the values before them.
+        width = value.shape[-1]
+        query, key, value = (nn.functional.pad(v, (0, -width % 8)) for v in (query, key, value))
         attended = nn.functional.scaled_dot_product_attention(
             query, key, value, attn_mask=bias_HLM.to(value.dtype), scale=1.0
-        )
+        )[..., :width]
         return self.out(attended.transpose(1, 2).reshape(batch, length, -1))
 
 

@@ -254,3 +254,16 @@ def test_braindecode_s_absence_and_licences_are_said() -> None:
     except ImportError:
         with pytest.raises(DataError, match="pip install braindecode"):
             BraindecodeModel((4, 100), "EEGNet", 8)
+
+
+def test_temporal_convolution_and_pooling_in_one_are_what_they_are_in_turn() -> None:
+    part = TemporalSpatialConv((5, 60), n_filters=3, kernel=7, pool=9, pool_step=4)
+    signal = torch.randn(2, 5, 60, requires_grad=True)
+    found, expected = part.pooled(signal), part.layers[:2](signal[:, None])
+    torch.testing.assert_close(found, expected)
+    weight = torch.randn_like(found)
+    wanted = [signal, *part.layers[0].parameters()]
+    for ours, theirs in zip(
+        torch.autograd.grad((found * weight).sum(), wanted), torch.autograd.grad((expected * weight).sum(), wanted)
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braindec.training.batches import MultiSubjectData, Rows, epoch_rows, prefetched
+from braindec.training.batches import MultiSubjectData, Rows, epoch_rows
+from braindec.training.streaming import RowReader, copy_parts, prefetched
 from braindec.training.target_scaling import TargetScaling
 from braindec.types import DataError
 from tests.golden.recipes import toy_data
@@ -47,6 +49,26 @@ def test_rows_are_read_from_a_memory_map_in_the_order_asked_for(tmp_path: Path) 
     rows = np.array([7, 3, 19, 3])
     found = Rows(mapped, torch.device("cpu"), resident=False).take(rows)
     np.testing.assert_array_equal(found.numpy(), values[rows])
+
+
+def test_rows_of_a_map_are_read_from_its_file_and_a_cut_file_is_named(tmp_path: Path) -> None:
+    values = np.arange(2000, dtype=np.float32).reshape(100, 20)
+    np.save(tmp_path / "x.npy", values)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    rows = np.random.default_rng(0).integers(0, 100, 37)
+    out = np.empty((37, 20), dtype=np.float32)
+    for array in (values, mapped, mapped[10:], np.asarray(mapped)[:, ::2]):
+        reader = RowReader(array)
+        wanted = rows % len(array)
+        np.testing.assert_array_equal(reader.rows(wanted), array[wanted])
+    with ThreadPoolExecutor(2) as pool:
+        copy_parts(pool, RowReader(mapped), rows, out)
+    np.testing.assert_array_equal(out, values[rows])
+    reader = RowReader(mapped)
+    with open(tmp_path / "x.npy", "r+b") as file:
+        file.truncate(1000)
+    with pytest.raises(DataError, match="row 99 should have 80 bytes, found 0"):
+        reader.rows(np.array([99]))
 
 
 def test_a_batch_pairs_each_trial_with_its_stimulus_s_target() -> None:
