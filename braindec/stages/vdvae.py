@@ -13,7 +13,7 @@ from braindec.contracts import StageContext
 from braindec.frozen.vdvae.model import VDVAE
 from braindec.stages.inputs import WHOLE_FOLD, extended, predicted
 from braindec.stages.seeds import item_seeds
-from braindec.types import DataError, Predictions, Reconstructions
+from braindec.types import DataError, Predictions, Reconstructions, TargetEmbeddings
 
 Rescale = Literal["item", "test_set", "none"]
 
@@ -42,6 +42,7 @@ class VdvaeStage:
         self.network = network
         self.target = target
         self.rescale: Rescale = rescale
+        self._known: tuple[TargetEmbeddings, tuple[np.ndarray, np.ndarray]] | None = None
 
     def run(self, predictions: Predictions, previous: Reconstructions | None, context: StageContext) -> Reconstructions:
         """Decode the pictures; captions and labels of earlier stages are kept.
@@ -60,7 +61,7 @@ class VdvaeStage:
                     f"stage {stage}: needs the training stimuli's latents of target {self.target!r}, found "
                     f"{sorted(context.training_embeddings)}"
                 )
-            mean_KD, sd_KD = mean_and_sd(context.training_embeddings[self.target].values)
+            mean_KD, sd_KD = self._training_statistics(context.training_embeddings[self.target])
             if self.rescale == "item":
                 values = rescaled_by_item(values, mean_KD, sd_KD)
             else:
@@ -68,6 +69,12 @@ class VdvaeStage:
                 flags = ("transductive",)
         images = self.network.to(context.device).decode(values, item_seeds(predictions, context.seed))
         return extended(previous, predictions, stage, images=images, flags=flags)
+
+    def _training_statistics(self, training: TargetEmbeddings) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, computed once for all chunks: at full size they are read from 3 GB."""
+        if self._known is None or self._known[0] is not training:
+            self._known = training, mean_and_sd(training.values)
+        return self._known[1]
 
     def _rescaled_by_test_set(
         self,
