@@ -333,8 +333,7 @@ class Benchmark:
         few = self.stage(model, conditions, steps=3)
         self.warmed("brain_diffuser", {"vdvae": first, "diffusion": few}, shapes, context)
         self.figures["brain_diffuser_unet_evaluations_per_s"] = self.network_rate(model, tokens, 2 * self.batch)
-        n = min(self.n, 2 * self.batch)
-        rate = self.rate({"vdvae": first, "diffusion": self.stage(model, conditions)}, shapes, context, n)
+        rate = self.rate({"vdvae": first, "diffusion": self.stage(model, conditions)}, shapes, context, self.batch)
         self.figures["brain_diffuser"] = rate
         self.figures["brain_diffuser_statistics_s"] = statistics_s
         self.figures["brain_diffuser_982_s"] = N_TEST / rate + statistics_s

@@ -97,13 +97,17 @@ class VdvaeStage:
 def mean_and_sd(values_nKD: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (K, D) over the given rows (None: all), float32; the array may be memory-mapped."""
     rows = np.arange(len(values_nKD)) if rows is None else rows
-    total = np.zeros(values_nKD.shape[1:], np.float64)
-    for start in range(0, len(rows), _CHUNK):
-        total += values_nKD[rows[start : start + _CHUNK]].sum(axis=0, dtype=np.float64)
-    mean = total / len(rows)
+    mean = np.zeros(values_nKD.shape[1:], np.float64)
     squares = np.zeros_like(mean)
     for start in range(0, len(rows), _CHUNK):
-        squares += ((values_nKD[rows[start : start + _CHUNK]] - mean) ** 2).sum(axis=0)
+        part = np.asarray(values_nKD[rows[start : start + _CHUNK]], np.float32)
+        own_mean = part.mean(axis=0)
+        part = part - own_mean
+        # Means and sums of squares of two parts joined (Chan et al. 1982): one reading of a large file is enough.
+        step = own_mean - mean
+        joined = start + len(part)
+        squares += np.einsum("nkd,nkd->kd", part, part) + step**2 * (start * len(part) / joined)
+        mean += step * (len(part) / joined)
     return mean.astype(np.float32), np.sqrt(squares / len(rows)).astype(np.float32)
 
 
