@@ -324,7 +324,8 @@ class Reconstructions:
 
     ``images`` is uint8 (N, H, W, 3) or None, ``captions`` N strings or None, ``labels`` N concept names or None;
     ``chain`` names the stages that made them, in order; ``flags`` (``transductive``, ...) are stamped on
-    every score of them.
+    every score of them. ``notes`` are further columns of the table that is written, N plain values each (captions
+    that were not kept with their scores, which sample was kept, ...).
     """
 
     table: pd.DataFrame
@@ -333,9 +334,13 @@ class Reconstructions:
     labels: tuple[str, ...] | None = None
     chain: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    notes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.table)
+        for name, values in self.notes.items():
+            if len(values) != n:
+                raise DataError(f"Reconstructions.notes[{name!r}]: expected {n} entries, found {len(values)}")
         if self.images is not None and (self.images.dtype != np.uint8 or self.images.ndim != 4):
             raise DataError(f"Reconstructions.images: expected uint8 (n, H, W, 3), found {self.images.dtype}")
         for name in ("images", "captions", "labels"):

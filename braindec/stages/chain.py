@@ -1,23 +1,28 @@
-"""Push predictions through a chain of stages in chunks, one PNG an item, resumable at every chunk."""
+"""Push predictions through a chain of stages in chunks, one PNG an item, resumable and shared chunk by chunk."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from braindec.artifacts import read_json, safe_name, write_image, write_json
-from braindec.artifacts import write_table as write_csv
+from braindec.artifacts import safe_name
 from braindec.contracts import Stage, StageContext
-from braindec.run_tables import FLAG_SEPARATOR, read_reconstructions
+from braindec.run_tables import read_reconstructions
 from braindec.stages.inputs import WHOLE_FOLD
-from braindec.types import PREDICTION_COLUMNS, DataError, Predictions, Reconstructions
+from braindec.stages.preview import Preview
+from braindec.stages.sharing import Share
+from braindec.stages.writing import ChunkWriter
+from braindec.types import DataError, Predictions, Reconstructions
 
 log = logging.getLogger(__name__)
+
+_KEY_LENGTH = 16
 
 
 def run_chain(stages: Mapping[str, Stage], predictions: Predictions, context: StageContext) -> Reconstructions:
@@ -28,8 +33,57 @@ def run_chain(stages: Mapping[str, Stage], predictions: Predictions, context: St
         if made.table["item_id"].tolist() != predictions.table["item_id"].tolist():
             raise DataError(f"stage {name!r}: returned other items than it was given, or in another order")
     if made is None:
-        raise DataError("no stage was given; say stage=[NAME,...]")
+        raise DataError("no stage was given; say stages=[NAME,...]")
     return made
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """The chunks of one source and fold, and their files under ``folder/parts/FOLD/KEY``.
+
+    ``key`` is the hash of all that determines the result: what lies under another key is of another result.
+    """
+
+    folder: Path
+    fold: str
+    key: str
+    n: int
+    batch_size: int
+
+    @property
+    def place(self) -> Path:
+        """Where the chunks' tables lie."""
+        return self.folder / "parts" / safe_name(self.fold) / self.key[:_KEY_LENGTH]
+
+    def rows(self) -> list[np.ndarray]:
+        """Rows of each chunk."""
+        starts = range(0, self.n, self.batch_size)
+        return [np.arange(start, min(start + self.batch_size, self.n)) for start in starts]
+
+    def path(self, rows: np.ndarray) -> Path:
+        """Table of a chunk."""
+        return self.place / f"{rows[0]:07d}-{rows[-1] + 1:07d}.csv"
+
+    def is_done(self, rows: np.ndarray) -> bool:
+        """Whether a chunk's table and all of its pictures are there."""
+        path = self.path(rows)
+        if not path.exists():
+            return False
+        names = read_reconstructions(path)["image"]
+        return all((self.folder / name).exists() for name in names if name)
+
+    def whole(self) -> pd.DataFrame | None:
+        """All rows of the table in their order; None as long as a chunk is missing."""
+        paths = [self.path(rows) for rows in self.rows()]
+        if not all(path.exists() for path in paths):
+            return None
+        return pd.concat([read_reconstructions(path) for path in paths], ignore_index=True)
+
+    def clear_stale(self) -> None:
+        """Remove the tables of chunks that were made under other keys."""
+        for other in self.place.parent.iterdir():
+            if other != self.place:
+                shutil.rmtree(other) if other.is_dir() else other.unlink()
 
 
 def reconstruct_fold(
@@ -39,48 +93,30 @@ def reconstruct_fold(
     predictions: Predictions,
     context: StageContext,
     batch_size: int,
-) -> pd.DataFrame:
+    share: Share | None = None,
+    preview: Preview | None = None,
+) -> pd.DataFrame | None:
     """Reconstruct every item of one source and fold; returns its rows of the table.
 
     Parameters
     ----------
     folder : where PNG files go; finished chunks are noted under ``folder/parts``.
-    key : hash of all that determines the result; chunks noted under another key are made anew.
+    key : hash of all that determines the result; chunks noted under another key are not used.
+    share : with several processes each makes every so-maniest chunk. All but the last to finish get None.
+    preview : shows pictures as they come.
     """
+    share = share or Share()
     fold = str(predictions.table["fold"].iloc[0])
-    parts = folder / "parts" / safe_name(fold)
-    key_file = parts / "key.json"
-    if key_file.exists() and read_json(key_file)["key"] != key:
-        for stale in parts.glob("*"):
-            stale.unlink()
-    write_json(key_file, {"key": key})
+    chunks = Chunks(folder, fold, key, len(predictions), batch_size)
     context = replace(context, options={**context.options, WHOLE_FOLD: predictions})
-    tables = []
-    starts = range(0, len(predictions), batch_size)
-    for start in context.progress(starts, f"reconstructing {predictions.source} {fold}"):
-        rows = np.arange(start, min(start + batch_size, len(predictions)))
-        done = parts / f"{start:07d}-{rows[-1] + 1:07d}.csv"
-        if done.exists():
-            tables.append(read_reconstructions(done))
-            continue
-        made = run_chain(stages, predictions.select(rows), context)
-        table = _save_items(folder, made, context.seed)
-        write_csv(done, table)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
-
-
-def _save_items(folder: Path, made: Reconstructions, seed: int) -> pd.DataFrame:
-    table = made.table[list(PREDICTION_COLUMNS)].copy()
-    images = [""] * len(table)
-    if made.images is not None:
-        images = [f"{item}.png" for item in table["item_id"]]
-        for name, image in zip(images, made.images, strict=True):
-            write_image(folder / name, image)
-    table["image"] = images
-    table["caption"] = list(made.captions) if made.captions is not None else ""
-    table["label"] = list(made.labels) if made.labels is not None else ""
-    table["seed"] = seed
-    table["chain"] = " > ".join(made.chain)
-    table["flags"] = FLAG_SEPARATOR.join(made.flags)
-    return table
+    own = [rows for number, rows in enumerate(chunks.rows()) if share.owns(number)]
+    with ChunkWriter(folder, context.seed) as writer:
+        for rows in context.progress(own, f"reconstructing {predictions.source} {fold}"):
+            if chunks.is_done(rows):
+                continue
+            part = predictions.select(rows)
+            made = run_chain(stages, part, context)
+            writer.add(chunks.path(rows), made, part)
+            if preview is not None and share.rank == 0:
+                preview.add(made)
+    return chunks.whole()

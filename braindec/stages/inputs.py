@@ -59,7 +59,7 @@ def target_with(context: StageContext, target: str, method: str, stage: str) -> 
 def extended(previous: Reconstructions | None, predictions: Predictions, stage: str, **made: Any) -> Reconstructions:
     """What earlier stages made, with this stage's fields added or replaced, and the stage at the end of the chain.
 
-    ``flags`` join those of earlier stages.
+    ``flags`` and ``notes`` join those of earlier stages.
 
     Raises
     ------
@@ -74,4 +74,5 @@ def extended(previous: Reconstructions | None, predictions: Predictions, stage: 
             f"not the {len(predictions)} items of the predictions, in their order"
         )
     made["flags"] = tuple(dict.fromkeys((*previous.flags, *made.get("flags", ()))))
+    made["notes"] = {**previous.notes, **made.get("notes", {})}
     return replace(previous, chain=(*previous.chain, stage), **made)

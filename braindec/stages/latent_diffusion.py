@@ -15,6 +15,7 @@ from braindec.frozen.images import to_uint8
 from braindec.stages.batches import in_batches
 from braindec.stages.diffusion.halves import FeatureReuse
 from braindec.stages.diffusion.model import DiffusionModel
+from braindec.stages.diffusion.regions import many_shapes
 from braindec.stages.diffusion.sampler import Sampler, Sampling, SchedulerName
 from braindec.stages.inputs import extended, predicted, target_with
 from braindec.stages.ranking import best_samples
@@ -99,7 +100,6 @@ class LatentDiffusion:
         """All samples, item by item: uint8 (N * M, H, W, 3)."""
         model = self.model.on(device)
         sampler = Sampler(model, sampling)
-        contrast = model.context({}, 1) if sampling.guided else None
         seeds_J = seeds_NM.reshape(-1)
         item_J = np.repeat(np.arange(len(seeds_NM)), seeds_NM.shape[1])
 
@@ -108,12 +108,12 @@ class LatentDiffusion:
             rows = np.resize(jobs, size) if model.compiled else jobs
             items = item_J[rows]
             seeds = [int(seed) for seed in seeds_J[rows]]
-            with torch.inference_mode():
-                context = model.context({name: values[items] for name, values in conditions.items()}, len(rows))
+            with torch.inference_mode(), many_shapes():
+                given = model.conditioning({name: values[items] for name, values in conditions.items()}, seeds)
+                contrast = model.contrast(given, seeds) if sampling.guided else None
                 start = None if starts is None else model.encode_images(starts[items])
                 noise = item_noise(seeds, model.latent_shape(), device, torch.float32)
-                without = None if contrast is None else contrast.expand_as(context)
-                latents = sampler.walk(noise, start, context, without, seeds)
+                latents = sampler.walk(noise, start, given, contrast, seeds)
                 return to_uint8(model.decode_latents(latents))[: len(jobs)]
 
         return np.concatenate(in_batches(len(seeds_J), self.batch_size, work, stage))

@@ -13,7 +13,7 @@ from braindec.contracts import StageContext
 from braindec.frozen.vdvae.model import VDVAE
 from braindec.stages.inputs import WHOLE_FOLD, extended, predicted
 from braindec.stages.seeds import item_seeds
-from braindec.types import DataError, Predictions, Reconstructions
+from braindec.types import DataError, Predictions, Reconstructions, TargetEmbeddings
 
 Rescale = Literal["item", "test_set", "none"]
 
@@ -42,6 +42,7 @@ class VdvaeStage:
         self.network = network
         self.target = target
         self.rescale: Rescale = rescale
+        self._known: tuple[TargetEmbeddings, tuple[np.ndarray, np.ndarray]] | None = None
 
     def run(self, predictions: Predictions, previous: Reconstructions | None, context: StageContext) -> Reconstructions:
         """Decode the pictures; captions and labels of earlier stages are kept.
@@ -60,7 +61,7 @@ class VdvaeStage:
                     f"stage {stage}: needs the training stimuli's latents of target {self.target!r}, found "
                     f"{sorted(context.training_embeddings)}"
                 )
-            mean_KD, sd_KD = mean_and_sd(context.training_embeddings[self.target].values)
+            mean_KD, sd_KD = self._training_statistics(context.training_embeddings[self.target])
             if self.rescale == "item":
                 values = rescaled_by_item(values, mean_KD, sd_KD)
             else:
@@ -68,6 +69,12 @@ class VdvaeStage:
                 flags = ("transductive",)
         images = self.network.to(context.device).decode(values, item_seeds(predictions, context.seed))
         return extended(previous, predictions, stage, images=images, flags=flags)
+
+    def _training_statistics(self, training: TargetEmbeddings) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, computed once for all chunks: at full size they are read from 3 GB."""
+        if self._known is None or self._known[0] is not training:
+            self._known = training, mean_and_sd(training.values)
+        return self._known[1]
 
     def _rescaled_by_test_set(
         self,
@@ -90,13 +97,17 @@ class VdvaeStage:
 def mean_and_sd(values_nKD: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (K, D) over the given rows (None: all), float32; the array may be memory-mapped."""
     rows = np.arange(len(values_nKD)) if rows is None else rows
-    total = np.zeros(values_nKD.shape[1:], np.float64)
-    for start in range(0, len(rows), _CHUNK):
-        total += values_nKD[rows[start : start + _CHUNK]].sum(axis=0, dtype=np.float64)
-    mean = total / len(rows)
+    mean = np.zeros(values_nKD.shape[1:], np.float64)
     squares = np.zeros_like(mean)
     for start in range(0, len(rows), _CHUNK):
-        squares += ((values_nKD[rows[start : start + _CHUNK]] - mean) ** 2).sum(axis=0)
+        part = np.asarray(values_nKD[rows[start : start + _CHUNK]], np.float32)
+        own_mean = part.mean(axis=0)
+        part = part - own_mean
+        # Means and sums of squares of two parts joined (Chan et al. 1982): one reading of a large file is enough.
+        step = own_mean - mean
+        joined = start + len(part)
+        squares += np.einsum("nkd,nkd->kd", part, part) + step**2 * (start * len(part) / joined)
+        mean += step * (len(part) / joined)
     return mean.astype(np.float32), np.sqrt(squares / len(rows)).astype(np.float32)
 
 

@@ -59,13 +59,14 @@ def test_image_to_image_equals_the_pipeline(folder: Path, name: SchedulerName, s
     start = torch.from_numpy(rng.normal(size=(3, 4, 8, 8)).astype(np.float32))
     model = StableDiffusion(str(folder)).on("cpu")
     sampler = Sampler(model, Sampling(9, 0.75, guidance, name))
-    context, contrast = model.context({"text": tokens}, 3), model.context({}, 3)
+    given = model.conditioning({"text": tokens}, SEEDS)
+    contrast = model.contrast(given, SEEDS)
     with torch.inference_mode():
-        found = sampler.walk(item_noise(SEEDS, (4, 8, 8), "cpu", torch.float32), start, context, contrast, SEEDS)
+        found = sampler.walk(item_noise(SEEDS, (4, 8, 8), "cpu", torch.float32), start, given, contrast, SEEDS)
         expected = pipeline_of("StableDiffusionImg2ImgPipeline", folder, scheduler)(
             image=start,
-            prompt_embeds=context,
-            negative_prompt_embeds=contrast,
+            prompt_embeds=given.tokens_nKD,
+            negative_prompt_embeds=contrast.tokens_nKD,
             strength=0.75,
             num_inference_steps=9,
             guidance_scale=guidance,
@@ -79,17 +80,18 @@ def test_from_noise_equals_the_pipeline_to_the_pixel(folder: Path) -> None:
     tokens = np.random.default_rng(0).normal(size=(3, 77, 24)).astype(np.float32)
     model = StableDiffusion(str(folder)).on("cpu")
     sampler = Sampler(model, Sampling(5, None, 3.0, "euler_ancestral"))
-    context = model.context({"text": tokens}, 3)
+    given = model.conditioning({"text": tokens}, SEEDS)
     pipeline = pipeline_of("StableDiffusionPipeline", folder, "EulerAncestralDiscreteScheduler")
-    contrast = pipeline.encode_prompt("", "cpu", 1, False)[0]
-    torch.testing.assert_close(model.context({}, 1), contrast, atol=1e-5, rtol=1e-5)
+    contrast = model.contrast(given, SEEDS)
+    empty = pipeline.encode_prompt("", "cpu", 1, False)[0]
+    torch.testing.assert_close(contrast.tokens_nKD, empty.expand(3, -1, -1), atol=1e-5, rtol=1e-5)
     noise = item_noise(SEEDS, (4, 8, 8), "cpu", torch.float32)
     with torch.inference_mode():
-        found = model.decode_latents(sampler.walk(noise, None, context, contrast.expand_as(context), SEEDS))
+        found = model.decode_latents(sampler.walk(noise, None, given, contrast, SEEDS))
         expected = pipeline(
             latents=noise,
-            prompt_embeds=context,
-            negative_prompt_embeds=contrast.expand_as(context),
+            prompt_embeds=given.tokens_nKD,
+            negative_prompt_embeds=contrast.tokens_nKD,
             num_inference_steps=5,
             guidance_scale=3.0,
             generator=[torch.Generator().manual_seed(seed + 1) for seed in SEEDS],
@@ -134,7 +136,7 @@ def test_versatile_diffusion_pairs_each_attention_with_the_text_network_s(versat
     flat = UNetFlatConditionModel.from_pretrained(versatile_folder / "text_unet")
     model = VersatileDiffusion(str(versatile_folder), image_weight=1.0).on("cpu")
     with torch.inference_mode():
-        found = model.halves.whole(latents, times, model.context({"image": image}, 2))
+        found = model.halves.whole(latents, times, model.conditioning({"image": image}, [1, 2]))
         expected = plain(latents, times, torch.from_numpy(image)).sample
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     state = flat.state_dict()
@@ -154,24 +156,25 @@ def test_the_project_s_own_format_equals_its_plain_sampler(tmp_path: Path) -> No
     noise = item_noise(SEEDS, (4, 8, 8), "cpu", torch.float32)
     with torch.inference_mode():
         sampler = Sampler(model, Sampling(6, None, 2.0))
-        contexts = model.context(conditions, 3), model.context({}, 3)
-        pixels = model.decode_latents(sampler.walk(noise, None, *contexts, SEEDS))
+        given = model.conditioning(conditions, SEEDS)
+        pixels = model.decode_latents(sampler.walk(noise, None, given, model.contrast(given, SEEDS), SEEDS))
     found = ((pixels + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(found, expected.astype(float), atol=1)
 
 
 def test_the_two_halves_make_the_whole_and_reuse_at_every_step_changes_nothing(folder: Path) -> None:
     model = StableDiffusion(str(folder)).on("cpu")
-    context = model.context({"text": np.random.default_rng(0).normal(size=(2, 77, 24)).astype(np.float32)}, 2)
+    tokens = np.random.default_rng(0).normal(size=(2, 77, 24)).astype(np.float32)
+    given = model.conditioning({"text": tokens}, [1, 2])
     latents, times = torch.randn(2, 4, 8, 8), torch.tensor([700, 700])
     halves = model.halves
     with torch.inference_mode():
-        whole = halves.whole(latents, times, context)
-        parts = halves.up(halves.down(latents, times, context), times, context)
+        whole = halves.whole(latents, times, given)
+        parts = halves.up(halves.down(latents, times, given), times, given)
         torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
         noise = item_noise([1, 2], (4, 8, 8), "cpu", torch.float32)
         walks = {
-            name: Sampler(model, Sampling(8, None, 1.0, "ddim", reuse)).walk(noise, None, context, None, [1, 2])
+            name: Sampler(model, Sampling(8, None, 1.0, "ddim", reuse)).walk(noise, None, given, None, [1, 2])
             for name, reuse in {
                 "none": None,
                 "every": FeatureReuse(every=1, inject=0.0),

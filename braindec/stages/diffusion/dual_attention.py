@@ -35,8 +35,9 @@ class DualAttention(nn.Module):
     ) -> tuple[Tensor]:
         """The stream (n, C, h, w) after both; other arguments are those of `Transformer2DModel`."""
         options = {name: value for name, value in options.items() if value is not None}
-        image_nKD = encoder_hidden_states[:, : self.image_tokens]
-        text_nKD = encoder_hidden_states[:, self.image_tokens :]
+        # Contiguous, so that a compiled block of another network with as many tokens can serve.
+        image_nKD = encoder_hidden_states[:, : self.image_tokens].contiguous()
+        text_nKD = encoder_hidden_states[:, self.image_tokens :].contiguous()
         by_image = self.image(hidden_states, encoder_hidden_states=image_nKD, return_dict=False, **options)[0]
         by_text = self.text(hidden_states, encoder_hidden_states=text_nKD, return_dict=False, **options)[0]
         # Each result holds the stream itself once, and the weights sum to 1.

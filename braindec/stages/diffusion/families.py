@@ -5,6 +5,7 @@ Legend: K tokens, D dimensions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,10 @@ class StableDiffusion(DiffusionModel):
 
         self._empty = ClipText(str(path), output="hidden").encode([""])[0]
         return self.load_part(UNet2DConditionModel, path / "unet")
+
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """``text`` tokens."""
+        return {"text": ClipText(str(resolve(self.weights)), output="hidden").encode(list(texts))}
 
     def streams(self) -> tuple[Stream, ...]:
         """Text tokens."""
@@ -85,6 +90,10 @@ class VersatileDiffusion(DiffusionModel):
         make_dual(unet, read_checkpoint(path / "text_unet", DIFFUSERS_FILES), len(self._contrast["image"]))
         set_image_weight(unet, self.image_weight)
         return unet
+
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """``text`` tokens."""
+        return {"text": ClipText(str(resolve(self.weights)), output="versatile_diffusion").encode(list(texts))}
 
     def streams(self) -> tuple[Stream, ...]:
         """Image tokens, then text tokens."""

@@ -5,13 +5,13 @@ Legend: n pictures, C channels, h w latent height and width, K tokens, D dimensi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from braindec.stages.diffusion.conditioning import Conditioning
 from braindec.types import DataError
 
 
@@ -37,7 +37,7 @@ class FeatureReuse:
     Source: Li et al. 2023, Faster Diffusion (arXiv:2312.09608): encoder propagation and prior noise injection.
     """
 
-    every: int = 3
+    every: int = 5
     always_first: int = 4
     inject: float = 0.003
 
@@ -53,75 +53,102 @@ class FeatureReuse:
 
 
 class Halves:
-    """The two halves of a `UNet2DConditionModel`, and the whole; compiled when asked to.
+    """The two halves of a `UNet2DConditionModel`, and the whole, with or without a ControlNet beside it.
 
-    ``added`` is what SDXL-like networks want beside the context (``text_embeds``, ``time_ids``, ``image_embeds``).
+    Parameters
+    ----------
+    control : diffusers' ControlNet; reads ``Conditioning.control_n3HW``.
+    control_scale : weight of what it adds.
 
     Source: the order of operations is that of diffusers' models/unets/unet_2d_condition.py.
     """
 
-    def __init__(self, unet: Any, compiled: bool = False) -> None:
+    def __init__(self, unet: Any, control: Any = None, control_scale: float = 1.0) -> None:
         self.unet = unet
-        parts: list[Callable[..., Any]] = [self._run_whole, self._run_down, self._run_up]
-        self._whole, self._down, self._up = [torch.compile(p, dynamic=False) for p in parts] if compiled else parts
+        self.control = control
+        self.control_scale = control_scale
 
-    def whole(self, latents_nChw: Tensor, times_n: Tensor, context_nKD: Tensor, added: Any = None) -> Tensor:
+    def whole(self, latents_nChw: Tensor, times_n: Tensor, given: Conditioning) -> Tensor:
         """Predicted noise (or velocity, or sample) of one step."""
-        return self._whole(latents_nChw, times_n, context_nKD, added)
+        residuals, middle = self._controlled(latents_nChw, times_n, given)
+        return self.unet(
+            _with_channels(latents_nChw, given),
+            times_n,
+            given.tokens_nKD,
+            class_labels=given.classes_nD,
+            added_cond_kwargs=given.added_for_unet(),
+            down_block_additional_residuals=residuals,
+            mid_block_additional_residual=middle,
+            return_dict=False,
+        )[0]
 
-    def down(self, latents_nChw: Tensor, times_n: Tensor, context_nKD: Tensor, added: Any = None) -> Features:
+    def down(self, latents_nChw: Tensor, times_n: Tensor, given: Conditioning) -> Features:
         """First half: features of the latents."""
-        middle, skips = self._down(latents_nChw, times_n, context_nKD, added)
-        return Features(middle, skips)
-
-    def up(self, features: Features, times_n: Tensor, context_nKD: Tensor, added: Any = None) -> Tensor:
-        """Second half: what `whole` returns, of features that may stem from an earlier step."""
-        return self._up(features.middle_nChw, features.skips, times_n, context_nKD, added)
-
-    def _run_whole(self, latents_nChw: Tensor, times_n: Tensor, context_nKD: Tensor, added: Any) -> Tensor:
-        return self.unet(latents_nChw, times_n, context_nKD, added_cond_kwargs=added, return_dict=False)[0]
-
-    def _embedded(self, like: Tensor, times_n: Tensor, context_nKD: Tensor, added: Any) -> tuple[Tensor, Tensor]:
         unet = self.unet
-        embedding = unet.time_embedding(unet.get_time_embed(sample=like, timestep=times_n))
-        extra = unet.get_aug_embed(emb=embedding, encoder_hidden_states=context_nKD, added_cond_kwargs=added)
-        embedding = embedding if extra is None else embedding + extra
-        if unet.time_embed_act is not None:
-            embedding = unet.time_embed_act(embedding)
-        context = unet.process_encoder_hidden_states(encoder_hidden_states=context_nKD, added_cond_kwargs=added)
-        return embedding, context
-
-    def _run_down(
-        self, latents_nChw: Tensor, times_n: Tensor, context_nKD: Tensor, added: Any
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        embedding, context = self._embedded(latents_nChw, times_n, context_nKD, added)
-        x_nChw = self.unet.conv_in(latents_nChw)
+        embedding, context = self._embedded(latents_nChw, times_n, given)
+        x_nChw = unet.conv_in(_with_channels(latents_nChw, given))
         skips: tuple[Tensor, ...] = (x_nChw,)
-        for block in self.unet.down_blocks:
-            given = {"encoder_hidden_states": context} if _attends(block) else {}
-            x_nChw, more = block(hidden_states=x_nChw, temb=embedding, **given)
+        for block in unet.down_blocks:
+            attended = {"encoder_hidden_states": context} if _attends(block) else {}
+            x_nChw, more = block(hidden_states=x_nChw, temb=embedding, **attended)
             skips += more
-        if self.unet.mid_block is not None:
-            given = {"encoder_hidden_states": context} if _attends(self.unet.mid_block) else {}
-            x_nChw = self.unet.mid_block(x_nChw, embedding, **given)
-        return x_nChw, skips
+        residuals, middle = self._controlled(latents_nChw, times_n, given)
+        if residuals is not None:
+            skips = tuple(skip + residual for skip, residual in zip(skips, residuals, strict=True))
+        if unet.mid_block is not None:
+            attended = {"encoder_hidden_states": context} if _attends(unet.mid_block) else {}
+            x_nChw = unet.mid_block(x_nChw, embedding, **attended)
+        return Features(x_nChw if middle is None else x_nChw + middle, skips)
 
-    def _run_up(
-        self, middle_nChw: Tensor, skips: tuple[Tensor, ...], times_n: Tensor, context_nKD: Tensor, added: Any
-    ) -> Tensor:
-        embedding, context = self._embedded(middle_nChw, times_n, context_nKD, added)
-        x_nChw = middle_nChw
+    def up(self, features: Features, times_n: Tensor, given: Conditioning) -> Tensor:
+        """Second half: what `whole` returns, of features that may stem from an earlier step."""
+        x_nChw, skips = features.middle_nChw, features.skips
+        embedding, context = self._embedded(x_nChw, times_n, given)
         for block in self.unet.up_blocks:
             skips, own = skips[: -len(block.resnets)], skips[-len(block.resnets) :]
-            given: dict[str, Any] = {"encoder_hidden_states": context} if _attends(block) else {}
+            attended: dict[str, Any] = {"encoder_hidden_states": context} if _attends(block) else {}
             # Sides that are not a power of two: what is upsampled takes the size of the skip connection it meets.
             size = skips[-1].shape[2:] if skips else None
             x_nChw = block(
-                hidden_states=x_nChw, temb=embedding, res_hidden_states_tuple=own, upsample_size=size, **given
+                hidden_states=x_nChw, temb=embedding, res_hidden_states_tuple=own, upsample_size=size, **attended
             )
         if self.unet.conv_norm_out:
             x_nChw = self.unet.conv_act(self.unet.conv_norm_out(x_nChw))
         return self.unet.conv_out(x_nChw)
+
+    def _embedded(self, like: Tensor, times_n: Tensor, given: Conditioning) -> tuple[Tensor, Any]:
+        """The embedding of time and of all vectors, and what attention reads."""
+        unet = self.unet
+        embedding = unet.time_embedding(unet.get_time_embed(sample=like, timestep=times_n))
+        classes = unet.get_class_embed(sample=like, class_labels=given.classes_nD)
+        if classes is not None:
+            concatenated = unet.config.class_embeddings_concat
+            embedding = torch.cat([embedding, classes], dim=-1) if concatenated else embedding + classes
+        tokens, added = given.tokens_nKD, given.added_for_unet()
+        extra = unet.get_aug_embed(emb=embedding, encoder_hidden_states=tokens, added_cond_kwargs=added)
+        embedding = embedding if extra is None else embedding + extra
+        if unet.time_embed_act is not None:
+            embedding = unet.time_embed_act(embedding)
+        return embedding, unet.process_encoder_hidden_states(encoder_hidden_states=tokens, added_cond_kwargs=added)
+
+    def _controlled(self, latents_nChw: Tensor, times_n: Tensor, given: Conditioning) -> tuple[Any, Any]:
+        """What the ControlNet adds to the skip connections and to the middle."""
+        if self.control is None:
+            return None, None
+        return self.control(
+            latents_nChw,
+            times_n,
+            given.tokens_nKD,
+            controlnet_cond=given.control_n3HW,
+            conditioning_scale=self.control_scale,
+            return_dict=False,
+        )
+
+
+def _with_channels(latents_nChw: Tensor, given: Conditioning) -> Tensor:
+    if given.channels_nChw is None:
+        return latents_nChw
+    return torch.cat([latents_nChw, given.channels_nChw], dim=1)
 
 
 def _attends(block: Any) -> bool:

@@ -1,6 +1,6 @@
 """One sampler for every family: from noise or a start picture, guided, batched, each picture with its own noise.
 
-Legend: n pictures, C latent channels, h w latent height and width, K tokens, D dimensions.
+Legend: n pictures, C latent channels, h w latent height and width.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from braindec.stages.diffusion.conditioning import Conditioning
 from braindec.stages.diffusion.halves import FeatureReuse
 from braindec.stages.diffusion.model import DiffusionModel
 from braindec.types import DataError
@@ -88,8 +89,8 @@ class Sampler:
         self,
         noise_nChw: Tensor,
         start_nChw: Tensor | None,
-        context_nKD: Tensor,
-        contrast_nKD: Tensor | None,
+        given: Conditioning,
+        contrast: Conditioning | None,
         seeds: Sequence[int],
     ) -> Tensor:
         """Sampled latents float32 (n, C, h, w).
@@ -98,29 +99,29 @@ class Sampler:
         ----------
         noise_nChw : standard-normal, float32.
         start_nChw : latents of the start pictures; given exactly when ``strength`` is.
-        contrast_nKD : the context of the unconditional pass; needed when guided.
+        contrast : what guidance leads away from; needed when guided.
         seeds : one a picture, for schedulers that draw noise at each step.
         """
         sampling, halves, scheduler = self.sampling, self.model.halves, deepcopy(self._scheduler)
         latents = self._first(scheduler, noise_nChw, start_nChw)
-        context = (
-            torch.cat([contrast_nKD, context_nKD]) if sampling.guided and contrast_nKD is not None else context_nKD
-        )
+        if sampling.guided:
+            assert contrast is not None
+            given = contrast.followed_by(given)
         options: dict[str, Any] = {}
         if self._takes_generator:
             options["generator"] = [torch.Generator().manual_seed((seed + 1) % 2**63) for seed in seeds]
         times_on_device = self._times.to(latents.device)
         features = None
         for step, time in enumerate(self._times):
-            inputs = scheduler.scale_model_input(latents, time).to(context.dtype)
+            inputs = scheduler.scale_model_input(latents, time).to(given.tokens_nKD.dtype)
             inputs = torch.cat([inputs, inputs]) if sampling.guided else inputs
             times = times_on_device[step].expand(len(inputs))
             if sampling.reuse is None:
-                output = halves.whole(inputs, times, context)
+                output = halves.whole(inputs, times, given)
             else:
                 if features is None or sampling.reuse.is_key(step):
-                    features = halves.down(inputs, times, context)
-                output = halves.up(features, times, context)
+                    features = halves.down(inputs, times, given)
+                output = halves.up(features, times, given)
                 if sampling.reuse.inject and step >= len(self._times) // 2:
                     latents = latents + sampling.reuse.inject * noise_nChw
             output = _guided(output.float(), sampling)

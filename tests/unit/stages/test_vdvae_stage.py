@@ -74,7 +74,7 @@ def test_test_set_statistics_are_those_of_the_whole_fold_and_flagged(network, la
     np.testing.assert_array_equal(part.images, whole.images[[1, 4]])
     table = reconstruct_fold(tmp_path, "key", {"vdvae": stage}, predictions, context, batch_size=2)
     assert flags_of(table) == ["transductive"]
-    path = next((tmp_path / "parts" / "published").glob("*.csv"))
+    path = next((tmp_path / "parts" / "published").glob("*/*.csv"))
     assert flags_of(read_reconstructions(path)) == ["transductive"]
 
 
