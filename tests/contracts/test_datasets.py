@@ -28,6 +28,7 @@ FAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "things_eeg2": ("things_eeg2.fake", {"n_concepts": 2, "n_test": 3}, {}),
     "things_eeg1": ("things_eeg1", {}, {}),
     "things_meg": ("things_meg", {"n_concepts": 3}, {}),
+    "bold5000": ("bold5000.fake", {"n_sessions": 1}, {"sessions": 1}),
     "bids_meeg": ("bids", {}, {"task": "view"}),
     "bids_fmri": ("bids", {}, {"task": "scan"}),
     "haxby2001": ("haxby2001", {}, {"bold": "bold.nii.gz"}),
