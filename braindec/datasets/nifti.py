@@ -64,18 +64,28 @@ def read_masked(path: Path, grid_index: np.ndarray) -> np.ndarray:
         If the file is cut; the message names the volume at which it ends.
     """
     with reading(path, "NIfTI"):
-        return np.stack(list(_masked(path, grid_index)))
+        flat: np.ndarray | None = None
+        rows = []
+        for volume in iterate_volumes(path):
+            if flat is None:
+                flat = np.ravel_multi_index(tuple(grid_index.T), volume.shape, order="F")
+            rows.append(volume.ravel(order="F")[flat].astype(np.float32))
+        return np.stack(rows)
 
 
-def _masked(path: Path, grid_index: np.ndarray) -> Iterator[np.ndarray]:
+def iterate_volumes(path: Path) -> Iterator[np.ndarray]:
+    """The volumes (X, Y, Z) of a file one after the other, decoded as they are asked for.
+
+    They have the stored type, or float32 where the header scales them. Use it inside `reading`, which names the file
+    in the errors of the libraries.
+    """
     import nibabel
     from nibabel.openers import ImageOpener
 
     image: Any = nibabel.load(path)
     # The proxy knows the offset and scale of the file; the loaded header has them reset.
     proxy = image.dataobj
-    grid, count = proxy.shape[:3], proxy.shape[3]
-    flat = np.ravel_multi_index(tuple(grid_index.T), grid, order="F")
+    grid, count = proxy.shape[:3], int(np.prod(proxy.shape[3:]))
     n_bytes = int(np.prod(grid)) * proxy.dtype.itemsize
     slope, intercept = np.float32(proxy.slope), np.float32(proxy.inter)
     with ImageOpener(str(path)) as file:
@@ -84,8 +94,8 @@ def _masked(path: Path, grid_index: np.ndarray) -> Iterator[np.ndarray]:
             raw = file.read(n_bytes)
             if len(raw) != n_bytes:
                 raise DataError(f"{path}: cut short in volume {volume + 1} of {count}; download it again")
-            values = np.frombuffer(raw, dtype=proxy.dtype)[flat].astype(np.float32)
-            yield values if slope == 1 and intercept == 0 else values * slope + intercept
+            values = np.frombuffer(raw, dtype=proxy.dtype).reshape(grid, order="F")
+            yield values if slope == 1 and intercept == 0 else values.astype(np.float32) * slope + intercept
 
 
 def voxel_space(grid_index: np.ndarray, grid_shape: tuple[int, ...], affine: np.ndarray) -> Space:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +144,14 @@ def read_stimuli(root: Path, subjects: Sequence[str], image_size_px: int | None)
     DataError
         If a list is missing.
     """
-    ids = sorted({i for subject in subjects for i in trial_table(root, subject)["stimulus_id"]})
+    return stimuli_of(
+        root, {i for subject in subjects for i in trial_table(root, subject)["stimulus_id"]}, image_size_px
+    )
+
+
+def stimuli_of(root: Path, stimuli: Iterable[str], image_size_px: int | None) -> Stimuli:
+    """The given pictures, in alphabetical order; as `read_stimuli`."""
+    ids = sorted(stimuli)
     words: dict[str, str] = {}
     if labels_file(root).is_file():
         lines = read_lines(labels_file(root), "the ImageNet labels")

@@ -1,7 +1,8 @@
-"""A small synthetic BOLD5000 in the true on-disk layout: file names, axes, trial counts, lists with and without ``rep_``."""
+"""A small synthetic BOLD5000 in the true on-disk layout: file names, axes, trial counts, marks and misspellings."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,16 +80,21 @@ def _write_pictures(
     names += [f"kitchen{i}.jpg" for i in range(n_all - len(names))]
     order = rng.permutation(n_all)
     repeated, once = [names[i] for i in order[:N_REPEATED]], [names[i] for i in order[N_REPEATED:]]
-    colours = {name: rng.integers(0, 256, 3) for name in names}
+    palette = rng.integers(0, 256, (64, 3))
+    files = []
+    for colour in palette:
+        stored = io.BytesIO()
+        Image.fromarray(np.full((image_px, image_px, 3), colour, dtype=np.uint8)).save(stored, "JPEG")
+        files.append(stored.getvalue())
+    chosen = dict(zip(names, rng.integers(0, len(palette), n_all)))
     for folder, mark in (("COCO", "COCO_"), ("ImageNet", "n0"), ("Scene", "kitchen")):
         (pictures_folder(root) / folder).mkdir(parents=True, exist_ok=True)
         for name in (n for n in names if n.startswith(mark)):
-            picture = np.full((image_px, image_px, 3), colours[name], dtype=np.uint8)
-            Image.fromarray(picture).save(pictures_folder(root) / folder / name)
+            (pictures_folder(root) / folder / name).write_bytes(files[chosen[name]])
     repeated_file(root).write_text("\n".join(repeated) + "\n")
     labels_file(root).parent.mkdir(parents=True, exist_ok=True)
     labels_file(root).write_text("\n".join(f"n{1440000 + i:08d} thing {i}, object" for i in range(958)) + "\n")
-    return once, repeated, colours
+    return once, repeated, {name: palette[number] for name, number in chosen.items()}
 
 
 def _write_events(root: Path, subject: str, shown: Sequence[str]) -> None:
