@@ -31,6 +31,7 @@ FAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "bold5000": ("bold5000.fake", {"n_sessions": 1}, {"sessions": 1}),
     "bold5000_parcels": ("bold5000.parcels", {}, {"space": "T1w"}),
     "bids_parcels": ("bids_parcels", {}, {"task": "scan", "space": "T1w"}),
+    "things_meg_raw": ("things_meg_raw", {"n_sensors": 8}, {}),
     "bids_meeg": ("bids", {}, {"task": "view"}),
     "bids_glmsingle": ("bids_glmsingle", {}, {"task": "scan"}),
     "bids_fmri": ("bids", {}, {"task": "scan"}),
