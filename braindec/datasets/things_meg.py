@@ -56,6 +56,7 @@ class ThingsMEG:
     """
 
     name = "things_meg"
+    leak_unit = "concept"
 
     def __init__(
         self,

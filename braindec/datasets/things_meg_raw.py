@@ -59,6 +59,7 @@ class ThingsMEGRaw:
     """
 
     name = "things_meg_raw"
+    leak_unit = "concept"
 
     def __init__(
         self,
