@@ -2,7 +2,8 @@
 
 Writes two temporary files (about 1.2 GB) in the true layout, measures each way in its own process and deletes them:
 
-    python benchmarks/nsd_read.py [--folder /tmp] [--repeats 3] [--nifti-trials 200] [--warm-only]
+    python benchmarks/nsd_read.py [--folder /tmp] [--repeats 3] [--nifti-trials 200]
+        [--warm-only | --prepared-only]
 
 ``cold`` means that the file's pages were dropped from the page cache first. The NIfTI comparison uses fewer trials,
 because nibabel's float64 copy of a whole session needs more than 4 GB; the plain HDF5 way reads the whole session in
@@ -21,8 +22,12 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from braindec.datasets.nsd.reader import NSD
 
 GRID = (81, 104, 83)
 N_TRIALS = 750
@@ -117,17 +122,61 @@ def ratios(results: dict[str, dict[str, float]], clock: str) -> str:
     return f"  by {clock}: HDF5 read {hdf5[0]:.0f}x, read and cached {hdf5[1]:.0f}x, NIfTI {nifti:.1f}x"
 
 
-def load_prepared(folder: Path, n_trials: int = 27_000) -> float:
-    """Seconds to open a prepared array of a whole subject and read one batch of 128 trials."""
-    from braindec.datasets.cache import FINAL
+def prepared(folder: Path) -> tuple[NSD, Path]:
+    """A prepared 40-session data set of true size: design, masks, lists and the finished array's form are real, but the
+    large files are holes, read as 0, which take no disk."""
+    from braindec.datasets.cache import FINAL, MANIFEST, write_json
+    from braindec.datasets.nsd import layout, reader
+    from braindec.datasets.nsd.fake import write_fake
 
-    path = folder / "prepared" / FINAL
-    path.parent.mkdir()
-    np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n_trials, N_VOXELS)).flush()
-    start = time.perf_counter()
-    signal = np.load(path, mmap_mode="r")
-    signal[np.random.default_rng(0).choice(n_trials, 128, replace=False)].sum()
-    return time.perf_counter() - start
+    root = folder / "nsd"
+    write_fake(root, storage=(), true_size=True)
+    for session in range(1, 41):
+        path = layout.betas_file(root, "subj01", layout.BETAS, "hdf5", session)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.truncate(int(np.prod(GRID)) * N_TRIALS * 2)
+    assemble = reader.assemble
+
+    def leave_holes(target: Path, shape: tuple[int, ...], blocks: Any, source: Any, *more: Any) -> Any:
+        target.mkdir(parents=True)
+        np.lib.format.open_memmap(target / FINAL, mode="w+", dtype=np.float32, shape=shape).flush()
+        write_json(target / MANIFEST, {"source": source, "shape": list(shape), "dtype": "float32", "bad": []})
+        return assemble(target, shape, blocks, source, *more)
+
+    dataset = reader.NSD(str(root), cache_dir=str(folder / "cache"))
+    reader.assemble = leave_holes
+    try:
+        dataset.trials("subj01")
+    finally:
+        reader.assemble = assemble
+    return dataset, folder / "cache"
+
+
+def load_prepared(folder: Path, repeats: int) -> None:
+    """Time what a user's training calls: ``trials()`` of a prepared person, and a second ``braindec prepare``."""
+    from braindec.compose import compose
+    from braindec.prepare import prepare
+
+    dataset, cache = prepared(folder)
+    times = []
+    for _ in range(repeats):
+        start, cpu = time.perf_counter(), time.process_time()
+        trials = dataset.trials("subj01")
+        rows = np.sort(np.random.default_rng(0).choice(len(trials), 128, replace=False))
+        trials.signal[rows].sum()
+        times.append((time.perf_counter() - start, time.process_time() - cpu))
+    n_train = int((trials.table["split"] == "train").sum())
+    print(
+        f"trials() of a prepared person, {len(trials):,} x {trials.space.size:,} ({n_train:,} of them training), and a "
+        f"batch of 128: {min(times)[0]:.3f} s ({min(cpu for _, cpu in times):.3f} s of CPU)"
+    )
+    config = compose("prepare", ["dataset=nsd", f"dataset.root={dataset.root}", f"cache_dir={cache}", "subject=subj01"])
+    for run in ("first", "second"):
+        start, cpu = time.perf_counter(), time.process_time()
+        prepare(config)
+        seconds, used = time.perf_counter() - start, time.process_time() - cpu
+        print(f"prepare, {run} run: {seconds:.2f} s ({used:.2f} s of CPU)")
 
 
 def main() -> None:
@@ -136,6 +185,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--nifti-trials", type=int, default=200)
     parser.add_argument("--warm-only", action="store_true")
+    parser.add_argument("--prepared-only", action="store_true")
     parser.add_argument("--way", choices=WAYS)
     options = parser.parse_args()
     if options.way:
@@ -143,6 +193,9 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp(prefix="nsd_read_", dir=options.folder))
     try:
+        if options.prepared_only:
+            load_prepared(folder, options.repeats)
+            return
         write_files(folder, options.nifti_trials)
         for cold in (False,) if options.warm_only else (True, False):
             results = {}
@@ -158,7 +211,7 @@ def main() -> None:
                 )
             for clock in ("seconds", "cpu_s"):
                 print(ratios(results, clock))
-        print(f"open a prepared 27,000 x 15,724 array and read 128 trials: {load_prepared(folder):.3f} s")
+        load_prepared(folder, options.repeats)
     finally:
         shutil.rmtree(folder)
 

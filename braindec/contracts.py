@@ -38,7 +38,8 @@ def no_progress(items: Iterable[Any], caption: str) -> Iterable[Any]:
 class Dataset(Protocol):
     """A dataset adapter. Its constructor only stores; files are opened by the methods.
 
-    ``write_fake(root)``, a module function beside each file reader, writes a small set in the true layout.
+    ``write_fake(root)``, a module function beside each file reader, writes a small set in the true layout. A class may
+    say what its splits must not divide, ``leak_unit = "concept"`` or ``"sentence"``; without it, a stimulus.
     """
 
     name: str

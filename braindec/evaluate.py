@@ -199,7 +199,7 @@ def check_run(
     DataError
         When the data or its partition changed since training, or something leaks that nobody allowed.
     """
-    from braindec.signals.leak import check_folds, raise_on_leaks
+    from braindec.signals.leak import check_folds, raise_on_leaks, unit_of
     from braindec.signals.split import split_hash
     from braindec.training.folds import read_fits
 
@@ -216,7 +216,8 @@ def check_run(
         if split_hash(own, trials[subject].table) != manifest["split_hash"][subject]:
             raise DataError(f"{run.path}: subject {subject!r} is split differently now than in training; train again")
     fits = [fit for name in run.folds() for fit in read_fits(run, name)]
-    raise_on_leaks(check_folds(folds, trials, stimuli, original.leak_unit, fits), original.allow_leak)
+    unit = original.leak_unit or unit_of(dataset)
+    raise_on_leaks(check_folds(folds, trials, stimuli, unit, fits), original.allow_leak)
     return trials, folds
 
 

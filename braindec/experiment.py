@@ -40,7 +40,8 @@ class Experiment:
     batch_size : predictions that pass the stages at a time; changes memory, never a result.
     seed : seeds everything random.
     device : ``auto``, ``cpu``, ``cuda`` or ``cuda:0``.
-    leak_unit : what must not be shared by training, validation and test trials.
+    leak_unit : what must not be shared by training, validation and test trials; None: what the data set says
+        (`braindec.signals.leak.unit_of`).
     allow_leak : reason for which a leak found in the data set does not stop the run; stamped on every result.
     cache_dir : where target embeddings are kept between runs, or None for no cache.
     run_dir : the run folder.
@@ -65,7 +66,7 @@ class Experiment:
     batch_size: int
     seed: int
     device: str
-    leak_unit: Literal["stimulus", "concept", "sentence"]
+    leak_unit: Literal["stimulus", "concept", "sentence"] | None
     allow_leak: str | None
     cache_dir: str | None
     run_dir: str

@@ -3,8 +3,9 @@
     braindec prepare dataset=nsd cache_dir=/fast/nsd
     braindec train dataset=nsd +dataset.cache_dir=/fast/nsd ...
 
-Every subject's files are read as training would read them: the reader compares files, shapes and declared counts with
-each other, then values and ids are checked here. A build that was interrupted continues; a second run, with the files
+Files that have published checksums beside them are compared with these. Then every subject's files are read as training
+would read them: the reader compares files, shapes and declared counts with each other, and values and ids are checked
+here. A build that was interrupted continues; a second run, with the files
 unchanged, answers at once.
 """
 
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from braindec.artifacts import write_json
 from braindec.compose import build, checked, chosen_subjects
 from braindec.console import progress
-from braindec.contracts import Dataset, no_progress
+from braindec.contracts import Dataset, Split, Transform, no_progress
 from braindec.types import DataError, Stimuli, Trials
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Preparation:
     cache_dir : where the cache and the record of what was verified are kept; None only verifies.
     n_jobs : subjects that are read at a time, each in a process of its own.
     again : verify again although a record says that the same files were verified.
+    checksums : compare files with the checksums that were published with them (lists beside them, git-annex keys).
+    split, transforms, average_train : of training; a data set's configuration may set them, and they do nothing here.
     """
 
     dataset: Dataset
@@ -48,6 +51,10 @@ class Preparation:
     cache_dir: str | None
     n_jobs: int
     again: bool
+    checksums: bool
+    split: Split
+    transforms: Mapping[str, Transform]
+    average_train: bool
 
 
 def prepare(config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -68,12 +75,21 @@ def prepare(config: DictConfig) -> dict[str, dict[str, Any]]:
     record = None if config.cache_dir is None else Path(config.cache_dir) / RECORD
     known = {} if config.again or record is None else _read_record(record, identity)
     missing = [subject for subject in subjects if subject not in known]
+    n_sums = _checksums(dataset) if missing and config.checksums else 0
     for subject, found in _each(plain, missing, config.cache_dir, config.n_jobs):
-        known[subject] = found
+        known[subject] = {**found, "checksums": n_sums}
         if record is not None:
             record.parent.mkdir(parents=True, exist_ok=True)
             write_json(record, {**identity, "subjects": known})
     return {subject: known[subject] for subject in subjects}
+
+
+def _checksums(dataset: Dataset) -> int:
+    """How many of the data set's files agree with published checksums; 0 where none are published."""
+    from braindec.datasets.checksums import verify
+
+    root = getattr(dataset, "root", None)
+    return 0 if root is None else verify(Path(root).resolve(), progress)
 
 
 def _read_record(path: Path, identity: Mapping[str, str]) -> dict[str, Any]:
@@ -150,7 +166,8 @@ def describe(found: Mapping[str, Any]) -> str:
     kept = "memory-mapped cache built" if found["cached"] else "verified, no cache"
     return (
         f"{' x '.join(map(str, found['shape']))} in {found['unit']} ({size_gb:.2f} GB), trials: {counts}; "
-        f"{found['stimuli']} stimuli, {found['sessions']} sessions; {kept} in {found['seconds']} s"
+        f"{found['stimuli']} stimuli, {found['sessions']} sessions; {kept} in {found['seconds']} s; "
+        f"{found['checksums'] or 'no'} files had published checksums{' and agree' if found['checksums'] else ''}"
     )
 
 

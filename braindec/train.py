@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from braindec.training.processes import Processes
+    from braindec.signals.leak import Unit
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +43,20 @@ class Recording:
     version: str
     trials: dict[str, Trials]
     stimuli: Stimuli
+    leak_unit: Unit = "stimulus"
 
 
 def read_recording(config: DictConfig) -> Recording:
     """Read the data set. Raises `DataError` on an unknown subject, bad files, or values that are not finite."""
     from braindec.signals.check import check_finite
+    from braindec.signals.leak import unit_of
 
     dataset = build(config.dataset)
     subjects = chosen_subjects(config.subject, dataset.subjects())
     trials = {subject: dataset.trials(subject) for subject in subjects}
     for subject_trials in trials.values():
         check_finite(subject_trials)
-    return Recording(dataset.name, dataset.version(), trials, dataset.stimuli())
+    return Recording(dataset.name, dataset.version(), trials, dataset.stimuli(), unit_of(dataset))
 
 
 def train(config: DictConfig, recording: Recording | None = None) -> RunFolder:
@@ -77,7 +80,7 @@ def train(config: DictConfig, recording: Recording | None = None) -> RunFolder:
     split = build(config.split)
     folds = {subject: split(subject_trials.table) for subject, subject_trials in trials.items()}
     names = fold_names(folds)
-    leaks = check_folds(folds, trials, stimuli, unit=config.leak_unit)
+    leaks = check_folds(folds, trials, stimuli, unit=config.leak_unit or recording.leak_unit)
     exceptions = raise_on_leaks(leaks, config.allow_leak)
 
     resolved = config.copy()

@@ -7,122 +7,32 @@ Legend: N trials, S channels or voxels, T time points.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from braindec.datasets.bids_runs import REMEDY, BIDSRuns
 from braindec.datasets.continuous import cut, resample
 from braindec.datasets.files import (
     BadPositions,
-    ImageFiles,
     bad_positions,
     check_positions,
-    fingerprint,
     need_file,
-    number_repetitions,
-    read_table,
     reading,
 )
+from braindec.datasets.fmriprep import outputs, repetition_time
 from braindec.datasets.from_python import from_images
-from braindec.types import DataError, Space, Stimuli, Trials
+from braindec.types import DataError, Space, Trials
 
 RAW_ENDINGS = {
     "eeg": (".vhdr", ".edf", ".bdf", ".set", ".fif"),
     "meg": (".fif", ".ds", ".con", ".sqd"),
 }
-REMEDY = "check the data set's root, task and suffix against its file names"
 
 
-class _BIDS:
-    """What both kinds share: which runs a subject has, their events, and the stimuli that these name."""
-
-    name = "bids"
-    suffix = ""
-
-    def __init__(
-        self, root: str, task: str, stimulus: str, concept: str | None, images: str, image_size_px: int | None
-    ) -> None:
-        self.root = root
-        self.task = task
-        self.stimulus = stimulus
-        self.concept = concept
-        self.images = images
-        self.image_size_px = image_size_px
-
-    def subjects(self) -> tuple[str, ...]:
-        """``sub-01``, ...: those with events of the task."""
-        pattern = f"*_task-{self.task}_*events.tsv"
-        found = sorted({path.name.split("_")[0] for path in Path(self.root).glob(f"sub-*/**/{pattern}")})
-        if not found:
-            raise DataError(f"{self.root}: no sub-*/**/{pattern}; {REMEDY}")
-        return tuple(found)
-
-    def stimuli(self) -> Stimuli:
-        """Every stimulus that an event names; with pictures when ``images`` is a folder of files named so."""
-        shown: dict[str, str] = {}
-        for subject in self.subjects():
-            for path in self._runs(subject):
-                events = self._events(path)
-                shown.update(zip(events["stimulus_id"], events["concept"]))
-        ids = sorted(shown)
-        folder = Path(self.root) / self.images
-        pictures = ImageFiles([folder / i for i in ids], self.image_size_px) if (folder / ids[0]).is_file() else None
-        return Stimuli(ids=tuple(ids), concepts=tuple(shown[i] for i in ids), images=pictures)
-
-    def version(self) -> str:
-        """12 hexadecimal digits from every run's events and recording."""
-        paths = [path for subject in self.subjects() for path in self._runs(subject)]
-        paths += [data for path in list(paths) for data in [self._data(path)] if data.is_file()]
-        return fingerprint(paths, repr(sorted((k, v) for k, v in vars(self).items() if k != "root")))
-
-    def _data(self, events: Path) -> Path:
-        raise NotImplementedError
-
-    def _runs(self, subject: str) -> list[Path]:
-        if subject not in self.subjects():
-            raise DataError(f"bids: unknown subject {subject!r}; {self.root} holds {', '.join(self.subjects())}")
-        found = sorted((Path(self.root) / subject).glob(f"**/{subject}_*task-{self.task}_*events.tsv"))
-        for session in {_entity(path, "ses") for path in found}:
-            numbers = [_entity(path, "run") for path in found if _entity(path, "ses") == session]
-            if sorted(numbers) != list(range(1, len(numbers) + 1)):
-                raise DataError(
-                    f"{self.root}/{subject}: session {session} has the runs {sorted(numbers)} of task {self.task}; one "
-                    "is missing or occurs twice"
-                )
-        return found
-
-    def _events(self, path: Path) -> pd.DataFrame:
-        """Events that name a stimulus: onset in s, stimulus_id, concept, session, run, split."""
-        wanted = ["onset", self.stimulus, *([self.concept] if self.concept else [])]
-        table = read_table(path, wanted, "the events", REMEDY)
-        table = table[table[self.stimulus].notna() & (table[self.stimulus].astype(str) != "n/a")].reset_index(drop=True)
-        onset = pd.to_numeric(table["onset"], errors="coerce")
-        if onset.isna().any() or (onset.diff().dropna() < 0).any() or len(table) == 0:
-            raise DataError(f"{path}: expected events with increasing onsets in s and a value in {self.stimulus!r}")
-        ids = table[self.stimulus].astype(str).str.replace("\\", "/", regex=False)
-        split = table["split"].astype(str) if "split" in table else "train"
-        return pd.DataFrame(
-            {
-                "onset": onset,
-                "stimulus_id": ids,
-                "concept": table[self.concept].astype(str) if self.concept else ids,
-                "session": _entity(path, "ses"),
-                "run": _entity(path, "run"),
-                "split": split,
-            }
-        )
-
-    def _table(self, events: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        table = pd.concat(events, ignore_index=True).drop(columns="onset")
-        return table.assign(repetition=number_repetitions(table["stimulus_id"].tolist()))
-
-
-class BIDSMEEG(_BIDS):
+class BIDSMEEG(BIDSRuns):
     """EEG or MEG trials float32 (trial, channel, time) in volt or tesla, baseline-corrected.
 
     The published partition is the events' column ``split`` if there is one, else all trials are ``train``.
@@ -173,8 +83,8 @@ class BIDSMEEG(_BIDS):
         """
         signals, events, times, names = [], [], np.empty(0), [""]
         dead: np.ndarray | None = None
-        for path in self._runs(subject):
-            data = self._data(path)
+        for path in self.runs(subject):
+            data = self.recording(path)
             continuous, rate, channels = self._read(data)
             if dead is None:
                 dead, names = np.zeros(len(channels), dtype=bool), channels
@@ -182,7 +92,7 @@ class BIDSMEEG(_BIDS):
                 raise DataError(f"{data}: its channels differ from those of the subject's first run")
             dead |= bad_positions(continuous.T)
             check_positions(dead, str(data), "channels", names, self.bad_positions)
-            events.append(self._events(path))
+            events.append(self.events(path))
             onsets = events[-1]["onset"].to_numpy()
             signal = resample(np.nan_to_num(continuous), rate, self.rate_hz)
             trials, times = cut(signal, self.rate_hz, onsets, self.window_s, True, str(data))
@@ -194,11 +104,12 @@ class BIDSMEEG(_BIDS):
             unit="V" if self.modality == "eeg" else "T",
             space=space,
             times_s=times,
-            table=self._table(events),
+            table=self.table(events),
         )
         return joined.select_space(~dead) if dead is not None and dead.any() else joined
 
-    def _data(self, events: Path) -> Path:
+    def recording(self, events: Path) -> Path:
+        """The run's recording, in whichever format it is there."""
         stem = events.name.removesuffix("_events.tsv")
         for ending in RAW_ENDINGS[self.modality]:
             path = events.with_name(f"{stem}_{self.modality}{ending}")
@@ -225,7 +136,7 @@ class BIDSMEEG(_BIDS):
             return raw.get_data(), rate, names
 
 
-class BIDSFMRI(_BIDS):
+class BIDSFMRI(BIDSRuns):
     """fMRI trials float32 (trial, voxel, 1): the mean BOLD in a window after each event, percent of the run mean.
 
     Volumes and brain mask are fMRIPrep's, of one space. For fast designs use single-trial betas through
@@ -258,14 +169,14 @@ class BIDSFMRI(_BIDS):
 
     def trials(self, subject: str) -> Trials:
         """All trials of a subject. Raises `DataError` on missing or cut files, other grids, or dead voxels."""
-        runs = self._runs(subject)
-        paths = [need_file(self._data(path), "a run's preprocessed volumes", REMEDY) for path in runs]
-        rates = {self._repetition_time(path) for path in paths}
+        runs = self.runs(subject)
+        paths = [need_file(self.recording(path), "a run's preprocessed volumes", REMEDY) for path in runs]
+        rates = {repetition_time(path) for path in paths}
         if len(rates) != 1:
             raise DataError(f"{self.root}/{subject}: its runs have different repetition times {sorted(rates)}")
-        mask = paths[0].with_name(paths[0].name.replace("desc-preproc_bold", "desc-brain_mask"))
+        mask = outputs(Path(self.root), self.derivatives, runs[0], self.space)[1]
         need_file(mask, "the brain mask", REMEDY)
-        events = [self._events(path) for path in runs]
+        events = [self.events(path) for path in runs]
         trials = from_images(
             paths,
             events,
@@ -275,29 +186,11 @@ class BIDSFMRI(_BIDS):
             window_s=self.window_s,
             subject=subject,
         )
-        return Trials(subject=subject, signal=trials.signal, unit="psc", space=trials.space, table=self._table(events))
+        return Trials(subject=subject, signal=trials.signal, unit="psc", space=trials.space, table=self.table(events))
 
-    def _data(self, events: Path) -> Path:
-        relative = events.relative_to(self.root)
-        stem = relative.name.removesuffix("_events.tsv")
-        return (
-            Path(self.root) / self.derivatives / relative.parent / f"{stem}_space-{self.space}_desc-preproc_bold.nii.gz"
-        )
-
-    def _repetition_time(self, path: Path) -> float:
-        sidecar = path.with_name(path.name.replace(".nii.gz", ".json"))
-        need_file(sidecar, "the volumes' description", REMEDY)
-        with reading(sidecar, "JSON"):
-            content: Any = json.loads(sidecar.read_text())
-        value = content.get("RepetitionTime") if isinstance(content, dict) else None
-        if not isinstance(value, int | float) or value <= 0:
-            raise DataError(f"{sidecar}: expected RepetitionTime in s, found {value!r}")
-        return float(value)
-
-
-def _entity(path: Path, name: str) -> int:
-    match = re.search(rf"_{name}-(?:[A-Za-z]*)(\d+)", path.name)
-    return int(match[1]) if match else 1
+    def recording(self, events: Path) -> Path:
+        """fMRIPrep's volumes of the run."""
+        return outputs(Path(self.root), self.derivatives, events, self.space)[0]
 
 
 def write_fake(root: str | Path, seed: int = 0) -> None:

@@ -37,8 +37,8 @@ class ThingsEEG1:
 
     Pictures of the main experiment (each shown once) are the training part, the 200 validation pictures (12 showings
     each, at the end) the test part. All 200 test concepts also occur in training, with other pictures:
-    ``zero_shot`` moves those training trials to ``unused``. ``run`` is the 1-based sequence. The extra column
-    ``is_target`` marks the trials on which the fixation mark changed colour and a button was to be pressed.
+    ``zero_shot`` (the default) moves those training trials to ``unused``. ``run`` is the 1-based sequence. The extra
+    column ``is_target`` marks the trials on which the fixation mark changed colour and a button was to be pressed.
 
     Parameters
     ----------
@@ -51,6 +51,7 @@ class ThingsEEG1:
     """
 
     name = "things_eeg1"
+    leak_unit = "concept"
 
     def __init__(
         self,
@@ -58,7 +59,7 @@ class ThingsEEG1:
         images: str = "stimuli",
         window_s: tuple[float, float] = (-0.1, 1.0),
         rate_hz: float = 250.0,
-        zero_shot: bool = False,
+        zero_shot: bool = True,
         image_size_px: int | None = None,
         bad_positions: BadPositions = "raise",
     ) -> None:

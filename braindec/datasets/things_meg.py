@@ -56,6 +56,7 @@ class ThingsMEG:
     """
 
     name = "things_meg"
+    leak_unit = "concept"
 
     def __init__(
         self,
@@ -215,9 +216,12 @@ def read_events(root: Path, participant: str) -> pd.DataFrame:
         match = re.search(r"ses-(\d+)_task-main_run-(\d+)_events", path.name)
         if match is None:
             raise DataError(f"{path}: expected a name like sub-X_ses-01_task-main_run-01_events.tsv")
-        events = read_table(path, ("onset", "trial_type", "things_category_nr", "value"), "the events", REMEDY)
+        columns = ("onset", "trial_type", "things_category_nr", "value")
+        events = read_table(path, columns, "the events", REMEDY)
         if not events["trial_type"].isin(["exp", "test", "catch"]).all():
             raise DataError(f"{path}: trial_type must be exp, test or catch, found {set(events['trial_type'])}")
+        if not (events["onset"].diff().dropna() > 0).all():
+            raise DataError(f"{path}: onset must increase from row to row; the events are shuffled")
         tables.append(
             pd.DataFrame(
                 {

@@ -5,7 +5,7 @@ Legend: N trials or predictions, K tokens, D dimensions, P metadata features, F 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -38,7 +38,9 @@ def metadata_only(
 ) -> Predictions:
     """Target embeddings predicted from the trial table alone: session, run, repetition and order, by ridge.
 
-    What this scores above chance comes from the design of the experiment, not from the brain.
+    What this scores above chance comes from the design of the experiment, not from the brain. Where stimuli of the test
+    part are trained too (classes, repeated pictures), the repetition is left out: it counts a stimulus' own showings in
+    order, so that counter and order together name the stimulus by arithmetic, which is no metadata.
 
     Parameters
     ----------
@@ -55,7 +57,9 @@ def metadata_only(
     """
     if len(test) != len(table):
         raise DataError(f"metadata_only: {len(test)} test trials for {len(table)} predictions; expected one each")
-    train_NP, test_NP = _metadata_features(train, test)
+    known = set(train["stimulus_id"].astype(str)) & set(test["stimulus_id"].astype(str))
+    numbers = (_order_in_run,) if known else (_repetition, _order_in_run)
+    train_NP, test_NP = _metadata_features(train, test, numbers)
     gram_PP = train_NP.T @ train_NP + alpha * np.eye(train_NP.shape[1])
     weights_PN = np.linalg.solve(gram_PP, train_NP.T)
     made = {}
@@ -105,20 +109,22 @@ def noise_input_signal(trials: Trials, seed: int, training: Trials | None = None
     return replace(trials, signal=noise)
 
 
-def _metadata_features(train: pd.DataFrame, test: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _metadata_features(
+    train: pd.DataFrame, test: pd.DataFrame, numbers: Sequence[Callable[[pd.DataFrame], np.ndarray]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Standardised features (N, P) of training and test trials, fitted on the training trials.
 
-    Sessions and runs are one column a value; repetition and order within the run are numbers. Values that training
-    never saw have no column, and columns that are constant in training are left out.
+    Sessions and runs are one column a value, ``numbers`` one column each. Values that training never saw have no
+    column, and columns that are constant in training are left out.
     """
     columns_train, columns_test = [], []
     for name in ("session", "run"):
         for value in sorted(train[name].astype(str).unique()):
             columns_train.append((train[name].astype(str) == value).to_numpy(dtype=np.float64))
             columns_test.append((test[name].astype(str) == value).to_numpy(dtype=np.float64))
-    for numbers in (_repetition, _order_in_run):
-        columns_train.append(numbers(train))
-        columns_test.append(numbers(test))
+    for number in numbers:
+        columns_train.append(number(train))
+        columns_test.append(number(test))
     train_NP, test_NP = np.stack(columns_train, axis=1), np.stack(columns_test, axis=1)
     mean, spread = train_NP.mean(axis=0), train_NP.std(axis=0)
     varies = spread > 0

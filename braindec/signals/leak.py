@@ -6,27 +6,28 @@ names the offenders. What it finds stops the run unless somebody gives a reason,
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
 
+from braindec.signals.blocks import concepts_told_by_block
+from braindec.signals.content import content_hashes, trial_hashes
 from braindec.types import DataError, Fold, Stimuli, Trials
 
 Unit = Literal["stimulus", "concept", "sentence"]
 Kind = Literal[
-    "unit_overlap", "identical_content", "identical_trials", "conflicting_stimulus", "statistics_outside_training"
-]
+    "unit_overlap", "identical_content", "identical_trials", "conflicting_stimulus", "statistics_outside_training",
+    "block_design",
+]  # fmt: skip
 
 PARTS = ("train", "validation", "test")
 _UNIT_COLUMN = {"stimulus": "stimulus_id", "concept": "concept", "sentence": "sentence"}
 _PLURAL = {"stimulus": "stimuli", "concept": "concepts", "sentence": "sentences"}
-_ROWS_AT_ONCE = 256
 _NAMED = 5
 _PARTITION_KINDS = ("unit_overlap", "identical_content")
 """Leaks that a partition can have by design, and that `Fold.allow_leak` therefore speaks for."""
@@ -69,6 +70,14 @@ class FitRecord:
     stimulus_ids: tuple[str, ...] | None = None
 
 
+def unit_of(dataset: object) -> Unit:
+    """What the splits of a data set must not divide: its class' ``leak_unit``, else the stimulus."""
+    unit = getattr(dataset, "leak_unit", "stimulus")
+    if unit not in _UNIT_COLUMN:
+        raise DataError(f"{type(dataset).__name__}.leak_unit: expected one of {list(_UNIT_COLUMN)}, found {unit!r}")
+    return cast(Unit, unit)
+
+
 def check_folds(
     folds: Mapping[str, Sequence[Fold]],
     trials: Mapping[str, Trials],
@@ -108,6 +117,7 @@ def check_folds(
             known = {offender for leak in reported for offender in leak.offenders} if unit == "stimulus" else set()
             leaks += _identical_content(subject, fold, ids, content, known)
             leaks += _identical_trials(subject, fold, signal_codes)
+            leaks += [] if unit == "sentence" else _block_design(subject, fold, table)
     if joint and len(folds) > 1:
         leaks += _across_subjects(named, trials, unit)
     return leaks + _fits_outside_training(fits, named, trials)
@@ -144,35 +154,6 @@ def raise_on_leaks(leaks: Sequence[Leak], allow: str | None = None) -> list[dict
         }
         for leak in leaks
     ]
-
-
-def trial_hashes(signal_NST: np.ndarray) -> list[bytes]:
-    """A 16-byte content hash of every trial; a memory-mapped signal is read in small blocks."""
-    hashes = []
-    for start in range(0, len(signal_NST), _ROWS_AT_ONCE):
-        block = np.ascontiguousarray(signal_NST[start : start + _ROWS_AT_ONCE])
-        hashes += [hashlib.blake2b(memoryview(row).cast("B"), digest_size=16).digest() for row in block]
-    return hashes
-
-
-def content_hashes(stimuli: Stimuli, ids: Sequence[str]) -> dict[str, str]:
-    """Id -> sha256 of what was presented: pixels with their shape, else the waveform, else the text.
-
-    Texts are compared without regard to case and spacing. Images are read one at a time.
-    """
-    hashes = {}
-    for stimulus_id, row in zip(ids, stimuli.rows(ids), strict=True):
-        if stimuli.images is not None:
-            image = np.ascontiguousarray(stimuli.images[np.array([row])])
-            content = str(image.shape).encode() + image.tobytes()
-        elif stimuli.audio is not None:
-            content = np.ascontiguousarray(stimuli.audio[row], dtype=np.float32).tobytes()
-        elif stimuli.texts is not None:
-            content = " ".join(stimuli.texts[row].lower().split()).encode()
-        else:
-            continue
-        hashes[stimulus_id] = hashlib.sha256(content).hexdigest()
-    return hashes
 
 
 def conflicting_stimuli(first: Stimuli, second: Stimuli) -> list[Leak]:
@@ -284,6 +265,18 @@ def _identical_trials(subject: str, fold: Fold, codes_N: np.ndarray) -> list[Lea
             )
             leaks.append(_finding("identical_trials", subject, fold, offenders, message))
     return leaks
+
+
+def _block_design(subject: str, fold: Fold, table: pd.DataFrame) -> list[Leak]:
+    """Blocks of one concept each with trials on both sides: slow drifts tell the block, and it tells the concept."""
+    told = concepts_told_by_block(table, fold.train, fold.test)
+    if not told:
+        return []
+    message = (
+        f"subject {subject!r}, fold {fold.name!r}: every run shows one concept only, and {len(told)} runs have trials "
+        f"in train and in test: {_named(told)}; a decoder may tell the run instead of the concept, hold out whole runs"
+    )
+    return [_finding("block_design", subject, fold, told, message)]
 
 
 def _conflicting_concepts(tables: Mapping[str, pd.DataFrame]) -> list[Leak]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -79,6 +79,12 @@ def subtract_baseline(
         block = signal_NST[rows]
         result[rows] = block - block[:, :, window].mean(axis=2, keepdims=True, dtype=np.float64)
     return result
+
+
+def check_per(per: str, name: str) -> None:
+    """``per`` must be one of `Per`; ``name`` is the transform's, for the message."""
+    if per not in get_args(Per):
+        raise DataError(f"{name}: expected per to be one of {', '.join(get_args(Per))}, found {per!r}")
 
 
 def group_names(table: pd.DataFrame, per: Per) -> np.ndarray:
@@ -217,6 +223,7 @@ class ZScore(_Standardise):
     """
 
     def __init__(self, per: Per) -> None:
+        check_per(per, "ZScore")
         self.per = per
 
     def fit(self, trials: Trials) -> None:
@@ -255,6 +262,7 @@ class RobustScale(_Standardise):
     def __init__(self, clamp: float | None = 20.0, per: Per = "all") -> None:
         if clamp is not None and not clamp > 0:
             raise DataError(f"RobustScale: expected a positive clamp or None, found {clamp}")
+        check_per(per, "RobustScale")
         self.clamp = clamp
         self.per = per
 

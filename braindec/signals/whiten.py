@@ -11,7 +11,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from braindec.signals.normalise import Per, group_names
+from braindec.signals.normalise import Per, check_per, group_names
 from braindec.signals.shrinkage import shrunk_covariance
 from braindec.types import DataError, Trials, Unit
 
@@ -97,6 +97,9 @@ class MVNN:
     """
 
     def __init__(self, over: Literal["trials", "time"] = "trials", per: Per = "session") -> None:
+        if over not in ("trials", "time"):
+            raise DataError(f"MVNN: expected over to be trials or time, found {over!r}")
+        check_per(per, "MVNN")
         self.over: Literal["trials", "time"] = over
         self.per: Per = per
 

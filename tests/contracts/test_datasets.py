@@ -28,7 +28,12 @@ FAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "things_eeg2": ("things_eeg2.fake", {"n_concepts": 2, "n_test": 3}, {}),
     "things_eeg1": ("things_eeg1", {}, {}),
     "things_meg": ("things_meg", {"n_concepts": 3}, {}),
+    "bold5000": ("bold5000.fake", {"n_sessions": 1}, {"sessions": 1}),
+    "bold5000_parcels": ("bold5000.parcels", {}, {"space": "T1w"}),
+    "bids_parcels": ("bids_parcels", {}, {"task": "scan", "space": "T1w"}),
+    "things_meg_raw": ("things_meg_raw", {"n_sensors": 8}, {}),
     "bids_meeg": ("bids", {}, {"task": "view"}),
+    "bids_glmsingle": ("bids_glmsingle", {}, {"task": "scan"}),
     "bids_fmri": ("bids", {}, {"task": "scan"}),
     "haxby2001": ("haxby2001", {}, {"bold": "bold.nii.gz"}),
     "muse_n170": ("muse_n170", {}, {}),
@@ -41,6 +46,8 @@ WITH_REAL_SIGNALS = ("haxby2001", "muse_n170", "things_eeg1_erps")
 def reader(name: str, root: Path, **options: Any) -> Dataset:
     config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     module, cls = config.pop("_target_").rsplit(".", 1)
+    if "atlas" in config:
+        config["atlas"] = str(root / "atlas.nii.gz")
     return getattr(importlib.import_module(module), cls)(**{**config, "root": str(root), **options})
 
 

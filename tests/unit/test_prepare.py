@@ -60,3 +60,21 @@ def test_damage_is_named() -> None:
     trials.table["repetition"] = 0
     with pytest.raises(DataError, match="2 trials share stimulus and repetition"):
         verify(trials, stimuli_of([trials]))
+
+
+def test_published_checksums_are_compared(tmp_path) -> None:
+    import hashlib
+
+    write_fake(tmp_path / "nsd", n_sessions=2)
+    path = next((tmp_path / "nsd").rglob("responses.tsv"))
+    line = f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(tmp_path / 'nsd')}\n"
+    (tmp_path / "nsd" / "SHA256SUMS").write_text(line)
+    assert prepare(config(tmp_path))["subj01"]["checksums"] == 1
+    (tmp_path / "nsd" / "SHA256SUMS").write_text(line.replace(line[:4], "0000", 1))
+    with pytest.raises(DataError, match=r"responses\.tsv"):
+        prepare(config(tmp_path, "again=true"))
+    assert prepare(config(tmp_path, "again=true", "checksums=false"))["subj01"]["checksums"] == 0
+
+
+def test_a_data_set_that_sets_its_own_split_can_be_prepared() -> None:
+    assert "leave_repetition_out" in compose("prepare", ["dataset=miyawaki2008"]).split["_target_"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,14 @@ from braindec.datasets.nsd.design import N_PER_SUBJECT, N_SHARED, Design
 from braindec.datasets.nsd.layout import (
     BETA_SCALE,
     BETAS,
+    GRID_SHAPES,
     N_IMAGES,
+    NSDGENERAL_VOXELS,
     ROI_LABELS,
+    ROI_UNIONS,
     RUN_LENGTHS,
     TRIALS_PER_SESSION,
+    VISUAL_ROI_VOXELS,
     WITHHELD_SESSIONS,
     BetaFormat,
     betas_file,
@@ -42,6 +46,7 @@ def write_fake(
     storage: Sequence[BetaFormat] = ("hdf5",),
     image_px: int = 8,
     n_vertices: int = 60,
+    true_size: bool = False,
     seed: int = 0,
 ) -> None:
     """Write betas, masks, ncsnr, design, behaviour, stimulus information, pictures and captions below ``root``.
@@ -49,6 +54,9 @@ def write_fake(
     Each voxel answers to the mean colour of the picture, so decoders find something. Everything that NSD fixes keeps
     its true size (750 trials a session, 30,000 planned trials, 73,000 numbered pictures); the grid, the number of
     ``nsdgeneral`` voxels and the pictures' side are small. Pictures that no trial shows are left black.
+
+    ``true_size`` takes each person's own grid and numbers of ``nsdgeneral`` voxels and of voxels in each visual area
+    instead of ``grid_shape`` and ``n_voxels``. An empty ``storage`` writes everything but betas.
     """
     root = Path(root)
     rng = np.random.default_rng(seed)
@@ -61,11 +69,18 @@ def write_fake(
     _write_captions(root, colours)
     for subject, numbers in shown.items():
         _write_responses(root, subject, design, n_sessions)
-        weights = rng.normal(size=(3, max(n_voxels, 2 * n_vertices)))
-        drive = (colours[numbers].astype(float) / 255 - 0.5) @ weights
-        drive = 0.8 * drive + 0.6 * rng.normal(size=drive.shape)
+        if true_size:
+            grid_shape, n_voxels = GRID_SHAPES[subject], NSDGENERAL_VOXELS[subject]
+        if tuple(storage) != ("fsaverage",):
+            mask = _write_masks(
+                root, subject, grid_shape, n_voxels, VISUAL_ROI_VOXELS[subject] if true_size else {}, rng
+            )
+        if not storage:
+            continue
+        weights = rng.standard_normal((3, max(n_voxels, 2 * n_vertices)), dtype=np.float32)
+        drive = (colours[numbers].astype(np.float32) / 255 - 0.5) @ weights
+        drive = 0.8 * drive + 0.6 * rng.standard_normal(drive.shape, dtype=np.float32)
         if {"hdf5", "nifti"} & set(storage):
-            mask = _write_masks(root, subject, grid_shape, n_voxels, rng)
             _write_volumes(root, subject, mask, drive[:, :n_voxels], storage, rng)
         if "fsaverage" in storage:
             _write_surface(root, subject, drive[:, : 2 * n_vertices], rng)
@@ -102,10 +117,10 @@ def write_betas_hdf5(path: Path, stored: np.ndarray, grid_index: np.ndarray, gri
         data = file.create_dataset(
             "betas", (n_trials, *reversed(tuple(grid_shape))), dtype="<i2", chunks=(n_trials, 1, 1, 1), fillvalue=0
         )
-        x, y, z = grid_index.T
-        volume = np.zeros(data.shape, dtype=np.int16)
-        volume[:, z, y, x] = stored
-        data[...] = volume
+        # Voxels outside are left out of the file and read as 0: a whole volume of true size would be 1 GB.
+        voxels = np.ascontiguousarray(stored.T, dtype="<i2")
+        for (x, y, z), values in zip(grid_index.tolist(), voxels):
+            data.id.write_direct_chunk((0, z, y, x), values.tobytes())
 
 
 def write_nifti(path: Path, volume: np.ndarray) -> None:
@@ -192,9 +207,17 @@ def _write_responses(root: Path, subject: str, design: Design, n_sessions: int) 
 
 
 def _write_masks(
-    root: Path, subject: str, grid_shape: tuple[int, int, int], n_voxels: int, rng: np.random.Generator
+    root: Path,
+    subject: str,
+    grid_shape: tuple[int, int, int],
+    n_voxels: int,
+    visual: Mapping[str, int],
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    """Write nsdgeneral (with its -1 outside the cortex), the ROIs and ncsnr; returns nsdgeneral > 0."""
+    """Write nsdgeneral (with its -1 outside the cortex), the ROIs and ncsnr; returns nsdgeneral > 0.
+
+    ``visual`` gives the number of voxels of each visual area; without it areas are of random size.
+    """
     flat = np.zeros(int(np.prod(grid_shape)), dtype=np.int16)
     chosen = rng.permutation(flat.size)
     flat[chosen[n_voxels : n_voxels + (flat.size - n_voxels) // 2]] = -1
@@ -203,9 +226,23 @@ def _write_masks(
     write_nifti(roi_files(root, subject, "nsdgeneral", "hdf5")[0], general)
     for group, labels in ROI_LABELS.items():
         codes = rng.integers(0, len(labels) + 1, grid_shape).astype(np.int16)
+        if group == "prf-visualrois" and visual:
+            codes = _visual_codes(chosen[:n_voxels], visual, grid_shape)
         write_nifti(roi_files(root, subject, group, "hdf5")[0], np.where(general > 0, codes, -1).astype(np.int16))
     write_nifti(ncsnr_files(root, subject, BETAS, "hdf5")[0], rng.uniform(0, 1, grid_shape).astype(np.float32))
     return general > 0
+
+
+def _visual_codes(voxels: np.ndarray, sizes: Mapping[str, int], grid_shape: tuple[int, int, int]) -> np.ndarray:
+    """Codes of ``prf-visualrois`` on the grid: the first voxels are the areas', halved between ventral and dorsal."""
+    codes = np.zeros(int(np.prod(grid_shape)), dtype=np.int16)
+    start = 0
+    for area, size in sizes.items():
+        parts = ROI_UNIONS.get(area, (area,))
+        for part, rows in zip(parts, np.array_split(voxels[start : start + size], len(parts))):
+            codes[rows] = ROI_LABELS["prf-visualrois"].index(part) + 1
+        start += size
+    return codes.reshape(grid_shape)
 
 
 def _write_volumes(

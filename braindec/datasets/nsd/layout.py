@@ -24,6 +24,16 @@ GRID_SHAPES = dict(
          (80, 103, 78)),
     )
 )  # fmt: skip
+VISUAL_ROI_VOXELS = {
+    subject: dict(zip(("V1", "V2", "V3", "hV4"), counts))
+    for subject, counts in zip(
+        SUBJECTS,
+        ((1350, 1433, 1187, 687), (1102, 1075, 1097, 483), (1254, 1141, 928, 426), (877, 863, 808, 475),
+         (1113, 1081, 925, 542), (1125, 1180, 1201, 477), (1142, 986, 726, 397), (1074, 1033, 889, 495)),
+    )
+}  # fmt: skip
+"""Voxels of ``nsdgeneral`` in each visual area (dorsal and ventral parts together)."""
+
 TRIALS_PER_SESSION = 750
 RUN_LENGTHS = (63, 62) * 6
 WITHHELD_SESSIONS = 3

@@ -12,7 +12,16 @@ from typing import Any
 import numpy as np
 
 from braindec.datasets.files import need_file, reading
-from braindec.datasets.nsd.layout import REMEDY, ROI_LABELS, ROI_UNIONS, BetaFormat, ncsnr_files, roi_files
+from braindec.datasets.nsd.layout import (
+    GRID_SHAPES,
+    NSDGENERAL_VOXELS,
+    REMEDY,
+    ROI_LABELS,
+    ROI_UNIONS,
+    BetaFormat,
+    ncsnr_files,
+    roi_files,
+)
 from braindec.types import DataError
 
 
@@ -44,13 +53,30 @@ def read_mask(root: Path, subject: str, roi: str, space: BetaFormat) -> Mask:
     Raises
     ------
     DataError
-        If a file is missing or cut, or the mask is empty.
+        If a file is missing or cut, the mask is empty or has another person's grid, or ``nsdgeneral`` has not the
+        published number of voxels.
     """
     volumes, affine = _read(roi_files(root, subject, roi, space))
     mask = Mask(parts=tuple(volume > 0 for volume in volumes), affine=affine)
     if mask.size == 0:
         raise DataError(f"{roi_files(root, subject, roi, space)[0]}: the mask has no position above 0")
+    if space != "fsaverage":
+        _check_published(roi_files(root, subject, roi, space)[0], subject, roi, mask)
     return mask
+
+
+def _check_published(path: Path, subject: str, roi: str, mask: Mask) -> None:
+    """Grids differ from person to person, so one that is published for another person gives the file away."""
+    shape = mask.parts[0].shape
+    owners = [owner for owner, grid in GRID_SHAPES.items() if grid == shape and owner != subject]
+    if owners:
+        raise DataError(f"{path}: its grid {shape} is that of {owners[0]}; {subject}'s is {GRID_SHAPES[subject]}")
+    expected = NSDGENERAL_VOXELS[subject]
+    if roi == "nsdgeneral" and shape == GRID_SHAPES[subject] and mask.size != expected:
+        raise DataError(
+            f"{path}: expected {expected} voxels above 0, the published number of {subject}, found {mask.size}; "
+            "download the mask again, or name your own with roi="
+        )
 
 
 def read_rois(root: Path, subject: str, mask: Mask, space: BetaFormat) -> dict[str, np.ndarray]:

@@ -50,6 +50,7 @@ class ThingsEEG2:
     """
 
     name = "things_eeg2"
+    leak_unit = "concept"
 
     def __init__(
         self,

@@ -226,6 +226,25 @@ def test_metadata_only_uses_metadata_columns_only() -> None:
         metadata_only(train, test, table.iloc[:1], embeddings)
 
 
+def test_metadata_leaves_out_the_counter_of_stimuli_that_are_trained_too() -> None:
+    """With the place in the run, how often a class was shown before names the class by arithmetic."""
+    rng = np.random.default_rng(0)
+    ids = rng.permutation(["often"] * 90 + ["rarely"] * 30)
+    counter = pd.Series(ids).groupby(ids).cumcount().to_numpy()
+    whole = trial_table(ids.tolist(), np.zeros(120)).assign(repetition=counter)
+    train, test = whole.iloc[:80].reset_index(drop=True), whole.iloc[80:].reset_index(drop=True)
+    embeddings = {"e": TargetEmbeddings("e", ("often", "rarely"), np.array([[[1.0]], [[-1.0]]], np.float32))}
+    table = prediction_table([f"t{i}" for i in range(40)])
+
+    def predicted(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+        return metadata_only(train, test, table, embeddings).embeddings["e"]
+
+    without = predicted(train.assign(repetition=0), test.assign(repetition=0))
+    np.testing.assert_array_equal(predicted(train, test), without)
+    unseen = test.assign(stimulus_id=[f"new {i}" for i in range(40)])
+    assert np.abs(predicted(train, unseen) - without).max() > 0.1
+
+
 def test_metadata_without_variance_predicts_the_mean() -> None:
     train = trial_table(["a"], np.array([0]))
     embeddings = {"e": TargetEmbeddings("e", ("a",), np.ones((1, 1, 3), np.float32))}

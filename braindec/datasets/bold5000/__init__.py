@@ -1,0 +1,1 @@
+"""BOLD5000: `reader.BOLD5000`, and what it is made of."""
