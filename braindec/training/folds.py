@@ -84,8 +84,7 @@ def fit_fold(
     targets = parts.targets()
     training_ids = _distinct(partition.stimulus_ids("train") for partition in partitions)
     seen_ids = _distinct([training_ids, *(partition.stimulus_ids("validation") for partition in partitions)])
-    seen = stimuli.select(seen_ids)
-    embeddings = _fit_targets(targets, seen, training_ids, folder, options.cache_dir)
+    embeddings = _fit_targets(targets, stimuli.view(seen_ids), training_ids, folder, options)
 
     decoder = parts.decoder()
     context = FitContext(options.seed, options.device, folder / "checkpoint", options.progress)
@@ -97,6 +96,7 @@ def fit_fold(
         "selected_on": "training and validation trials" if any(map(len, validation.values())) else "training trials",
         "n_train_trials": {subject: len(trials) for subject, trials in train.items()},
         "n_train_stimuli": len(training_ids),
+        "targets": {target: dict(own.source) for target, own in embeddings.items()},
     }
     for subject, trials in train.items():
         fits += [FitRecord(f"target {t}", subject, name, stimulus_ids=training_ids) for t in targets]
@@ -154,14 +154,14 @@ def read_fits(run: RunFolder, fold: str) -> list[FitRecord]:
 
 
 def _fit_targets(
-    targets: Mapping[str, Target], seen: Stimuli, training_ids: Sequence[str], folder: Path, cache_dir: Path | None
+    targets: Mapping[str, Target], seen: Stimuli, training_ids: Sequence[str], folder: Path, options: FitOptions
 ) -> dict[str, TargetEmbeddings]:
     embeddings = {}
-    training = seen.select(training_ids)
+    training = seen.view(training_ids)
     for name, target in targets.items():
         target.fit(training)
         write_state(folder / "targets" / name, target.state())
-        embeddings[name] = load_or_compute(target, seen, cache_dir, name)
+        embeddings[name] = load_or_compute(target, seen, options.cache_dir, name, options.progress)
     return embeddings
 
 
