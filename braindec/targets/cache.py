@@ -163,6 +163,10 @@ def _filled(entry: Entry, job: Job) -> np.ndarray:
 
 
 def _layout(job: Job) -> Layout:
-    (values,) = batches(job.target, job.stimuli, [np.arange(1)], job.name, job.stored)
-    shape = (len(job.stimuli), values.shape[1], values.shape[2])
+    if job.donors:
+        _, n_tokens, n_dims = job.donors[0].entry.layout.shape
+    else:
+        (values,) = batches(job.target, job.stimuli, [np.arange(1)], job.name, job.stored)
+        _, n_tokens, n_dims = values.shape
+    shape = (len(job.stimuli), n_tokens, n_dims)
     return Layout.of(shape, job.stored, getattr(job.target, "batch_size", None), job.chunk_bytes)
