@@ -20,7 +20,7 @@ COMMANDS = {
     "over_space": "train and score from each region alone and without it: where does the brain know?",
     "compare": "paired comparison of runs, with intervals:  runs=[DIR,DIR]",
     "leaderboard": "collect runs on one page beside published figures:  folder=DIR",
-    "prepare": "verify a data set's files and build its memory-mapped cache:  dataset=NAME",
+    "prepare": "verify a data set's files, build its caches, embed its stimuli:  dataset=NAME",
     "demo": "train, reconstruct and evaluate on the simulated data set",
     "weights": "list, check or fetch weights of frozen networks:  braindec weights list",
     "doctor": "check Python, torch, GPU, disk, data folders and weights",

@@ -80,7 +80,10 @@ class Transform(Protocol):
 
 @runtime_checkable
 class Target(Protocol):
-    """Stimulus -> target embedding. ``fit`` sees training stimuli only; a frozen network's does nothing."""
+    """Stimulus -> target embedding. ``fit`` sees training stimuli only; a frozen network's does nothing.
+
+    The embedding of a stimulus never depends on the others of a call: `braindec.targets.cache` embeds them in parts.
+    """
 
     def fit(self, stimuli: Stimuli) -> None: ...
 

@@ -228,9 +228,10 @@ def load_evaluation_fold(run: RunFolder, original: DictConfig, name: str, stimul
     from braindec.training.predict import embed_training
 
     targets = load_targets(run, name, parts_of(original).targets())
-    training = stimuli.select(training_ids(run, name))
+    training = stimuli.view(training_ids(run, name))
     cache_dir = None if original.cache_dir is None else Path(original.cache_dir)
-    return FittedMaterial(name, targets, training, embed_training(targets, training, cache_dir))
+    embeddings = embed_training(targets, training, cache_dir, progress)
+    return FittedMaterial(name, targets, training, embeddings, cache_dir)
 
 
 def run(config: DictConfig) -> None:

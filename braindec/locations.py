@@ -7,8 +7,17 @@ from pathlib import Path
 
 def configs_folder() -> Path:
     """The folder of config groups: inside the installed package, or at the root of a source checkout."""
+    return _beside_the_package("configs")
+
+
+def data_folder() -> Path:
+    """The folder of data that braindec ships, such as the tiny networks: in the package, or at a checkout's root."""
+    return _beside_the_package("data")
+
+
+def _beside_the_package(name: str) -> Path:
     package = Path(__file__).resolve().parent
-    for folder in (package / "configs", package.parent / "configs"):
+    for folder in (package / name, package.parent / name):
         if folder.is_dir():
             return folder
-    raise FileNotFoundError(f"no configs folder beside {package}; reinstall braindec")
+    raise FileNotFoundError(f"no {name} folder beside {package}; reinstall braindec")

@@ -1,12 +1,14 @@
-"""``braindec prepare``: verify a data set's files, and build its memory-mapped cache where it offers one.
+"""``braindec prepare``: verify a data set's files, build its memory-mapped cache, embed its stimuli.
 
-    braindec prepare dataset=nsd cache_dir=/fast/nsd
-    braindec train dataset=nsd +dataset.cache_dir=/fast/nsd ...
+    braindec prepare dataset=nsd cache_dir=/fast/nsd target=[clip_vision,vdvae]
+    torchrun --nproc-per-node 8 --no-python braindec prepare dataset=nsd cache_dir=/fast/nsd target=[clip_vision]
+    braindec train dataset=nsd +dataset.cache_dir=/fast/nsd cache_dir=/fast/nsd ...
 
+With ``target=`` the embeddings of all stimuli by frozen networks are computed too, by as many processes as are started
+with the same command (torchrun, srun, or by hand on several machines); the first one also verifies the data.
 Files that have published checksums beside them are compared with these. Then every subject's files are read as training
 would read them: the reader compares files, shapes and declared counts with each other, and values and ids are checked
-here. A build that was interrupted continues; a second run, with the files
-unchanged, answers at once.
+here. A build that was interrupted continues; a second run, with the files unchanged, answers at once.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 from braindec.artifacts import write_json
 from braindec.compose import build, checked, chosen_subjects
 from braindec.console import progress
-from braindec.contracts import Dataset, Split, Transform, no_progress
-from braindec.types import DataError, Stimuli, Trials
+from braindec.contracts import Dataset, Split, Target, Transform, no_progress
+from braindec.types import DataError, Stimuli, TargetEmbeddings, Trials
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -44,6 +46,7 @@ class Preparation:
     again : verify again although a record says that the same files were verified.
     checksums : compare files with the checksums that were published with them (lists beside them, git-annex keys).
     split, transforms, average_train : of training; a data set's configuration may set them, and they do nothing here.
+    targets : embeddings of frozen networks to compute for every stimulus; they need ``cache_dir``.
     """
 
     dataset: Dataset
@@ -55,6 +58,7 @@ class Preparation:
     split: Split
     transforms: Mapping[str, Transform]
     average_train: bool
+    targets: Mapping[str, Target]
 
 
 def prepare(config: DictConfig) -> dict[str, dict[str, Any]]:
@@ -159,6 +163,43 @@ def verify(trials: Trials, stimuli: Stimuli) -> dict[str, Any]:
     }
 
 
+def embed(config: DictConfig) -> dict[str, TargetEmbeddings]:
+    """The embeddings of every stimulus by the configured targets, in the cache that training reads.
+
+    Raises
+    ------
+    DataError
+        If there is no ``cache_dir``, or a target is fitted on training trials and cannot be known before.
+    """
+    from braindec.targets.cache import load_or_compute
+
+    checked(config, Preparation)
+    targets = build(config.targets)
+    if not targets:
+        return {}
+    if config.cache_dir is None:
+        raise DataError("prepare: embeddings of targets are kept in cache_dir; set it to a folder")
+    fitted = [name for name, target in targets.items() if _is_fitted(target)]
+    if fitted:
+        raise DataError(
+            f"prepare: the targets {', '.join(fitted)} are fitted on training stimuli, so that training itself must "
+            "embed; leave them out here"
+        )
+    stimuli = build(config.dataset).stimuli()
+    return {
+        name: load_or_compute(target, stimuli, Path(config.cache_dir), name, progress)
+        for name, target in targets.items()
+    }
+
+
+def _is_fitted(target: Target) -> bool:
+    """Whether a target has a state of its own; one that was not fitted yet may refuse to say."""
+    try:
+        return bool(target.state())
+    except DataError:
+        return True
+
+
 def describe(found: Mapping[str, Any]) -> str:
     """One line on what `prepare` found of a subject."""
     size_gb = 4 * found["shape"][0] * found["shape"][1] * found["shape"][2] / 1e9
@@ -173,9 +214,17 @@ def describe(found: Mapping[str, Any]) -> str:
 
 def run(config: DictConfig) -> None:
     """What ``braindec prepare`` does."""
-    found = prepare(config)
+    from braindec.targets.filling import process_rank
+
+    found = prepare(config) if process_rank() == 0 else {}
     override = "dataset.cache_dir" if "cache_dir" in config.dataset else "+dataset.cache_dir"
     for subject, entry in found.items():
         print(f"{subject}: {describe(entry)}")
     if any(entry["cached"] for entry in found.values()):
         print(f"to train from the cache: braindec train ... {override}={config.cache_dir}")
+    for name, embeddings in embed(config).items():
+        shape, size_gb = " x ".join(map(str, embeddings.values.shape)), embeddings.values.nbytes / 1e9
+        print(
+            f"target {name}: {shape} {embeddings.values.dtype} ({size_gb:.2f} GB); to train with it: "
+            f"cache_dir={config.cache_dir}"
+        )

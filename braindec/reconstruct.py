@@ -118,9 +118,9 @@ def _context(run: RunFolder, original: DictConfig, fold: str, device: str) -> St
     from braindec.training.predict import embed_training
 
     targets = load_targets(run, fold, parts_of(original).targets())
-    training = build(original.dataset).stimuli().select(training_ids(run, fold))
+    training = build(original.dataset).stimuli().view(training_ids(run, fold))
     cache_dir = None if original.cache_dir is None else Path(original.cache_dir)
-    embeddings = embed_training(targets, training, cache_dir)
+    embeddings = embed_training(targets, training, cache_dir, progress)
     return StageContext(targets, training, embeddings, original.seed, resolve_device(device), progress)
 
 

@@ -26,8 +26,8 @@ from braindec.types import DataError, Fold, Stimuli, Trials
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from braindec.training.processes import Processes
     from braindec.signals.leak import Unit
+    from braindec.training.processes import Processes
 
 log = logging.getLogger(__name__)
 

@@ -37,6 +37,25 @@ class ImageArray(Protocol):
 
 
 @dataclass(frozen=True)
+class ImageRows:
+    """Some rows of an image array, read when asked for; an `ImageArray` itself."""
+
+    base: ImageArray
+    rows: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, H, W, 3)."""
+        return (len(self.rows), *self.base.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return np.asarray(self.base[self.rows[rows]])
+
+
+@dataclass(frozen=True)
 class Space:
     """The axis S of a recording.
 
@@ -211,6 +230,11 @@ class Stimuli:
 
     def select(self, ids: Sequence[str]) -> Stimuli:
         """The given stimuli, in that order; their images are read into memory."""
+        chosen = self.view(ids)
+        return replace(chosen, images=None if chosen.images is None else np.asarray(chosen.images[:]))
+
+    def view(self, ids: Sequence[str]) -> Stimuli:
+        """The given stimuli, in that order; their images stay where they are and are read when asked for."""
         rows = self.rows(ids)
 
         def pick(values: Any) -> Any:
@@ -218,10 +242,15 @@ class Stimuli:
                 return None
             return values[rows] if isinstance(values, np.ndarray) else tuple(values[i] for i in rows)
 
+        images = self.images
+        if isinstance(images, ImageRows):
+            images = ImageRows(images.base, images.rows[rows])
+        elif images is not None:
+            images = ImageRows(images, rows)
         return replace(
             self,
             ids=tuple(ids),
-            images=None if self.images is None else np.asarray(self.images[rows]),
+            images=images,
             captions=pick(self.captions),
             concepts=pick(self.concepts),
             audio=pick(self.audio),

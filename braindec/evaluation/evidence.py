@@ -12,6 +12,7 @@ import pandas as pd
 from braindec.artifacts import RunFolder, read_image, read_table, safe_name
 from braindec.contracts import Target
 from braindec.run_tables import CURVE, read_predictions, read_reconstructions
+from braindec.targets.cache import load_or_compute
 from braindec.types import DataError, Evidence, Stimuli, TargetEmbeddings
 
 
@@ -24,12 +25,14 @@ class FittedMaterial:
     name : the fold's name.
     targets : fitted on the fold's training stimuli.
     training : those stimuli; ``training_embeddings`` their target embeddings.
+    cache_dir : where target embeddings are kept, or None.
     """
 
     name: str
     targets: Mapping[str, Target]
     training: Stimuli
     training_embeddings: Mapping[str, TargetEmbeddings]
+    cache_dir: Path | None = None
 
 
 def test_ids(run: RunFolder, subject: str) -> tuple[str, ...]:
@@ -73,10 +76,14 @@ def build_evidence(
                 captions=None if own is None else _texts(own["caption"]),
                 labels=None if own is None else _texts(own["label"]),
                 embeddings=embeddings,
-                gallery_embeddings={name: fold.targets[name].embed(gallery) for name in embeddings},
+                gallery_embeddings={name: _true_embeddings(fold, name, gallery) for name in embeddings},
             )
         )
     return made
+
+
+def _true_embeddings(fold: FittedMaterial, name: str, gallery: Stimuli) -> np.ndarray:
+    return load_or_compute(fold.targets[name], gallery, fold.cache_dir, name).values.astype(np.float32, copy=False)
 
 
 def _reconstruction_rows(run: RunFolder, source: str, fold: str, table: pd.DataFrame) -> pd.DataFrame | None:

@@ -1,4 +1,4 @@
-"""Image backbones of three libraries, loaded strictly, with their published preprocessing."""
+"""Image backbones of four libraries, loaded strictly, with their published preprocessing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from braindec.frozen.loading import LoadReport, load_strictly, read_checkpoint
 from braindec.frozen.openclip import load_open_clip, open_clip_preprocessing
 from braindec.types import DataError
 
+Library = Literal["open_clip", "timm", "torchvision", "transformers"]
+
 _HEADS = ("classifier.*", "head.*")
 
 
 def load_backbone(
-    library: Literal["open_clip", "timm", "transformers"], path: Path, architecture: str | None
+    library: Library, path: Path, architecture: str | None
 ) -> tuple[nn.Module, ImagePreprocessing, LoadReport]:
     """The image tower alone, how its images are prepared, and what the checkpoint gave.
 
@@ -33,6 +35,8 @@ def load_backbone(
         return module.visual, open_clip_preprocessing(module), report  # type: ignore[return-value]
     if library == "timm":
         return _load_timm(path, architecture)
+    if library == "torchvision":
+        return _load_torchvision(path, architecture)
     from transformers import AutoModel
 
     whole, report = load_transformers(AutoModel, path, allow_unexpected=_HEADS)
@@ -59,6 +63,26 @@ def _load_timm(path: Path, architecture: str | None) -> tuple[nn.Module, ImagePr
     module: Any = timm.create_model(name, pretrained=False, **options)
     published = {**module.pretrained_cfg, **settings.get("pretrained_cfg", {})}
     return module, _timm_preprocessing(module, published), load_strictly(module, read_checkpoint(path))
+
+
+def _load_torchvision(path: Path, architecture: str | None) -> tuple[nn.Module, ImagePreprocessing, LoadReport]:
+    from torchvision import models
+
+    if architecture not in models.list_models(module=models):
+        raise DataError(
+            f"{path}: give `architecture`, torchvision's name of the classifier, e.g. resnet50; found {architecture!r}"
+        )
+    module = models.get_model(architecture, weights=None)
+    # What torchvision's classifiers were evaluated with, but for a few whose size differs.
+    published = models.get_model_weights(architecture).DEFAULT.transforms()
+    preprocessing = ImagePreprocessing(
+        resize=published.resize_size[0],
+        crop=published.crop_size[0],
+        interpolation=published.interpolation.value,
+        mean=tuple(published.mean),
+        sd=tuple(published.std),
+    )
+    return module, preprocessing, load_strictly(module, read_checkpoint(path))
 
 
 def _timm_preprocessing(module: nn.Module, published: dict[str, Any]) -> ImagePreprocessing:

@@ -6,7 +6,7 @@ Legend: n stimuli, K tokens, D dimensions.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -126,22 +126,33 @@ class FrozenNetwork(ABC):
         return whole
 
     def encode_batches(
-        self, stimuli: Stimuli | np.ndarray | Sequence[Any], progress: Progress = no_progress
+        self,
+        stimuli: Stimuli | np.ndarray | Sequence[Any],
+        progress: Progress = no_progress,
+        rows: Iterable[np.ndarray] | None = None,
+        kept: Literal["float32", "float16"] = "float32",
     ) -> Iterator[np.ndarray]:
-        """As `encode`, one float32 array (b, K, D) a batch, so that memory stays bounded.
+        """As `encode`, one array (b, K, D) a batch, so that memory stays bounded.
 
         A batch is handed out while the device works on the next one.
+
+        Parameters
+        ----------
+        rows : the stimuli of each batch, asked for one batch ahead; None takes all in order, ``batch_size`` at a time.
+        kept : dtype of the arrays.
         """
         source = self._source(stimuli)
-        n = self._count(source)
+        if rows is None:
+            n = self._count(source)
+            starts = progress(range(0, n, self.batch_size), f"{type(self).__name__} ({self.modality})")
+            rows = (np.arange(start, min(start + self.batch_size, n)) for start in starts)
         before: tuple[np.ndarray, Arriving] | None = None
-        for start in progress(range(0, n, self.batch_size), f"{type(self).__name__} ({self.modality})"):
-            rows = np.arange(start, min(start + self.batch_size, n))
+        for own in rows:
             with torch.inference_mode():
-                arriving = to_host(self._encode_rows(source, rows))
+                arriving = to_host(self._encode_rows(source, own), getattr(torch, kept))
             if before is not None:
                 yield self._checked(*before)
-            before = rows, arriving
+            before = own, arriving
         if before is not None:
             yield self._checked(*before)
 
@@ -149,8 +160,8 @@ class FrozenNetwork(ABC):
         values, finite = arriving.arrived()
         if not finite:
             raise DataError(
-                f"{type(self).__name__}: embeddings of stimuli {rows[0]}..{rows[-1]} are not finite in {self.dtype}; "
-                "use float32 or bfloat16"
+                f"{type(self).__name__}: embeddings of stimuli {rows[0]}..{rows[-1]} are not finite in {self.dtype}, "
+                f"kept in {values.dtype}; compute in float32 or bfloat16 and keep in float32"
             )
         return values
 

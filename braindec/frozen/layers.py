@@ -13,13 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from braindec.frozen.backbones import load_backbone
+from braindec.frozen.backbones import Library, load_backbone
 from braindec.frozen.base import Dtype, FrozenNetwork
 from braindec.frozen.images import ImagePreprocessing
 from braindec.frozen.loading import LoadReport
 from braindec.types import DataError
 
-Library = Literal["open_clip", "timm", "transformers"]
 Pooling = Literal["cls", "mean", "tokens"]
 
 _BLOCK_LISTS = ("transformer.resblocks", "trunk.blocks", "blocks", "encoder.layer", "encoder.layers", "layer", "layers")
@@ -37,7 +36,8 @@ class LayerFeatures(FrozenNetwork):
     layer : in place of depth, a module's name, e.g. ``features.11`` of VGG19 or ``layernorm`` of DINOv2.
     pooling : ``cls`` (1, D); ``mean`` (1, D) over patches or places; ``tokens`` (K, D), every token, or every
         place of a feature map row by row.
-    architecture : the library's name of the model, needed for open_clip and timm when ``weights`` is a bare file.
+    architecture : the library's name of the model, needed for torchvision, and for open_clip and timm when ``weights``
+        is a bare file.
     """
 
     def __init__(

@@ -18,15 +18,15 @@ class Arriving:
     done: torch.cuda.Event | None
 
     def arrived(self) -> tuple[np.ndarray, bool]:
-        """The values as float32, and whether all of them are finite."""
+        """The values, and whether all of them are finite."""
         if self.done is not None:
             self.done.synchronize()
         return self.values.numpy(), bool(self.finite)
 
 
-def to_host(values: Tensor) -> Arriving:
-    """Start copying values to the host as float32; the device goes on with what is queued after it."""
-    values = values.float()
+def to_host(values: Tensor, dtype: torch.dtype = torch.float32) -> Arriving:
+    """Start copying values to the host as ``dtype``; the device goes on with what is queued after it."""
+    values = values.to(dtype)
     finite = values.isfinite().all()
     if values.device.type != "cuda":
         return Arriving(values.cpu(), finite.cpu(), None)

@@ -6,18 +6,17 @@ Legend: N sounds, K time points, D dimensions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from braindec.frozen.base import Dtype, FrozenNetwork
 from braindec.frozen.hub import load_transformers
 from braindec.frozen.loading import LoadReport
+from braindec.frozen.sounds import ResampledSounds, at_rate, rate_of, stacked
 from braindec.types import DataError, Stimuli
 
 MODEL_RATE_HZ = 16_000
@@ -78,38 +77,14 @@ class Wav2Vec2(FrozenNetwork):
 
     def encode_batch(self, inputs: Sequence[np.ndarray]) -> Tensor:
         """Embeddings (N, K, D) of waveforms at 16 kHz."""
-        lengths = {len(sound) for sound in inputs}
-        if len(lengths) != 1:
-            raise DataError(f"{self.weights}: expected sounds of one length, found {sorted(lengths)} samples")
-        sounds = torch.from_numpy(np.stack(inputs).astype(np.float32)).to(self.device)
+        sounds = stacked(inputs, self.device, self.weights)
+        n_samples = sounds.shape[1]
         variance, mean = torch.var_mean(sounds, dim=1, correction=0, keepdim=True)
         sounds = ((sounds - mean) / (variance + _VARIANCE_FLOOR).sqrt()).to(self.torch_dtype)
         states = self.module(sounds, output_hidden_states=True).hidden_states
         mean_NKD = torch.stack([states[layer].float() for layer in self.layers]).mean(dim=0)
-        n_points = round(next(iter(lengths)) / MODEL_RATE_HZ * self.output_rate_hz)
-        return functional.interpolate(mean_NKD.transpose(1, 2), n_points, mode="linear").transpose(1, 2)
+        return at_rate(mean_NKD, n_samples, MODEL_RATE_HZ, self.output_rate_hz)
 
     def _source(self, stimuli: Stimuli | np.ndarray | Sequence[Any]) -> Any:
-        rate_hz = stimuli.audio_rate_hz if isinstance(stimuli, Stimuli) else self.audio_rate_hz
-        sounds = super()._source(stimuli)
-        if rate_hz is None:
-            raise DataError(f"{type(self).__name__}: Stimuli.audio_rate_hz is not set")
-        return _Resampled(sounds, rate_hz)
-
-
-class _Resampled:
-    """Waveforms at 16 kHz, resampled when they are asked for."""
-
-    def __init__(self, sounds: Sequence[np.ndarray], rate_hz: float) -> None:
-        self._sounds = sounds
-        self._ratio = Fraction(MODEL_RATE_HZ / rate_hz).limit_denominator(10_000)
-
-    def __len__(self) -> int:
-        return len(self._sounds)
-
-    def __getitem__(self, row: int) -> np.ndarray:
-        from scipy.signal import resample_poly
-
-        if self._ratio == 1:
-            return self._sounds[row]
-        return resample_poly(self._sounds[row], self._ratio.numerator, self._ratio.denominator)
+        rate_hz = rate_of(stimuli, self.audio_rate_hz, type(self).__name__)
+        return ResampledSounds(super()._source(stimuli), rate_hz, MODEL_RATE_HZ)

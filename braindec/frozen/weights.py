@@ -1,8 +1,8 @@
 """Finding and fetching the weights of frozen networks: nothing is downloaded unless asked for.
 
 ``weights`` in a configuration is a file, a folder, or a hub id such as ``openai/clip-vit-large-patch14``. An id is
-looked for in the weights root (environment variable ``BRAINDEC_WEIGHTS``, a folder that mirrors hub ids), then in the
-Hugging Face cache. ``weights.yaml`` beside this file lists what the experiments need.
+looked for in the weights root (environment variable ``BRAINDEC_WEIGHTS``, a folder that mirrors hub ids), then among
+the networks that braindec ships (``tiny/tiny_clip`` and its family), then in the Hugging Face cache. ``weights.yaml`` beside this file lists what the experiments need.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import yaml
 
 from braindec.artifacts import atomic_write
 from braindec.contracts import Progress, no_progress
+from braindec.locations import data_folder
 from braindec.types import DataError
 
 ROOT_VARIABLE = "BRAINDEC_WEIGHTS"
@@ -45,6 +46,7 @@ class KnownWeights:
     experiments : the published systems that need them.
     url : folder address of the files when they are not on the hub.
     sha256 : file name -> published checksum, where there is one.
+    shipped : whether they come with braindec itself.
     """
 
     id: str
@@ -55,6 +57,7 @@ class KnownWeights:
     experiments: tuple[str, ...] = ()
     url: str | None = None
     sha256: Mapping[str, str] | None = None
+    shipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ def resolve(weights: str) -> Path:
         if (root / weights).exists():
             return root / weights
         searched.append(f"the weights root {root / weights}")
+    if (data_folder() / weights).exists():
+        return data_folder() / weights
     cached = _in_hub_cache(weights)
     if cached is not None:
         return cached
@@ -156,6 +161,8 @@ def fetch(identifier: str, progress: Progress = no_progress) -> Path:
         If the id is unknown, there is no weights root, the disk is too small or a checksum differs.
     """
     known = _known(identifier)
+    if known.shipped:
+        raise DataError(f"fetching {identifier!r}: these weights come with braindec; reinstall it if they are missing")
     root = weights_root()
     if root is None:
         raise DataError(f"fetching {identifier!r}: set {ROOT_VARIABLE} to the folder that shall hold weights")
@@ -237,6 +244,8 @@ def _how_to_get(identifier: str) -> str:
             f"Give a file or folder, or download {identifier!r} from the Hugging Face hub into "
             f"${ROOT_VARIABLE}/{identifier}."
         )
+    if known.shipped:
+        return "They come with braindec; reinstall it, or restore the folder data of the checkout."
     return (
         f"They are {known.title}: about {known.size_gb:g} GB, licence {known.licence}. Get them with "
         f"`braindec weights fetch {identifier}`, or place {', '.join(known.files)} in ${ROOT_VARIABLE}/{identifier}."

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -19,9 +21,16 @@ class EncodingNetwork(Protocol):
     """What a target needs of a frozen network."""
 
     device: str
+    batch_size: int
 
     def encode(self, stimuli: Stimuli) -> np.ndarray:
         """Embeddings float32 (n, K, D)."""
+        ...
+
+    def encode_batches(
+        self, stimuli: Stimuli, *, rows: Iterable[np.ndarray], kept: Literal["float32", "float16"]
+    ) -> Iterator[np.ndarray]:
+        """Embeddings of each array of rows in turn, in the dtype asked for."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -47,22 +56,43 @@ class FrozenTarget:
     Parameters
     ----------
     network : the network, e.g. `braindec.frozen.clip.ClipVision`; its weights are read on first use.
-    device : where it runs: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one. Between uses it rests in main
-        memory, so that several targets and a decoder share a GPU.
+    device : where it runs: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one, each process its own. Between
+        uses it rests in main memory, so that several targets and a decoder share a GPU.
+    stored : dtype that the embeddings are kept in.
     """
 
-    def __init__(self, network: EncodingNetwork, device: str = "auto") -> None:
+    distinct = True
+
+    def __init__(
+        self, network: EncodingNetwork, device: str = "auto", stored: Literal["float32", "float16"] = "float32"
+    ) -> None:
         self.network = network
         self.device = device
+        self.stored = stored
+
+    @property
+    def batch_size(self) -> int:
+        """Stimuli a forward pass."""
+        return self.network.batch_size
 
     def fit(self, stimuli: Stimuli) -> None:
         """Nothing to learn."""
 
     def embed(self, stimuli: Stimuli) -> np.ndarray:
         """Float32 (n, K, D). Raises `DataError` when the stimuli lack what the network reads."""
+        with self._placed():
+            return self.network.encode(stimuli)
+
+    def embed_batches(self, stimuli: Stimuli, rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Values (len(rows), K, D) in the dtype ``stored`` of each array of rows in turn."""
+        with self._placed():
+            yield from self.network.encode_batches(stimuli, rows=rows, kept=self.stored)
+
+    @contextmanager
+    def _placed(self) -> Iterator[None]:
         self.network.to(_resolved(self.device))
         try:
-            return self.network.encode(stimuli)
+            yield
         finally:
             self.network.to("cpu")
 
@@ -81,8 +111,10 @@ class FrozenTarget:
 class FrozenImageTarget(FrozenTarget):
     """As `FrozenTarget`, of a network that can turn embeddings back into pictures (an autoencoder)."""
 
-    def __init__(self, network: DecodingNetwork, device: str = "auto") -> None:
-        super().__init__(network, device)
+    def __init__(
+        self, network: DecodingNetwork, device: str = "auto", stored: Literal["float32", "float16"] = "float32"
+    ) -> None:
+        super().__init__(network, device, stored)
         self.network: DecodingNetwork = network
 
     def decode(self, values: np.ndarray) -> np.ndarray:
@@ -98,11 +130,8 @@ class FrozenImageTarget(FrozenTarget):
         values = np.ascontiguousarray(values, dtype=np.float32)
         # By content, so that an item's picture never depends on its neighbours.
         seeds = [int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=7).digest(), "little") for row in values]
-        self.network.to(_resolved(self.device))
-        try:
+        with self._placed():
             return self.network.decode(values, seeds)
-        finally:
-            self.network.to("cpu")
 
 
 def _resolved(device: str) -> str:
@@ -110,4 +139,7 @@ def _resolved(device: str) -> str:
         return device
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if not torch.cuda.is_available():
+        return "cpu"
+    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+    return f"cuda:{local % torch.cuda.device_count()}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,10 +90,8 @@ def fit_fold(
     targets = parts.targets()
     training_ids = _distinct(partition.stimulus_ids("train") for partition in partitions)
     seen_ids = _distinct([training_ids, *(partition.stimulus_ids("validation") for partition in partitions)])
-    seen = stimuli.select(seen_ids)
-    # With a cache the main process embeds for all; without one nobody could read what it made.
-    with processes.main_first() if options.cache_dir is not None else contextlib.nullcontext():
-        embeddings = _fit_targets(targets, seen, training_ids, folder if processes.is_main else None, options.cache_dir)
+    folder_of_states = folder if processes.is_main else None
+    embeddings = _fit_targets(targets, stimuli.view(seen_ids), training_ids, folder_of_states, options)
 
     decoder = parts.decoder()
     context = FitContext(options.seed, options.device, folder / "checkpoint", options.progress)
@@ -109,6 +106,7 @@ def fit_fold(
         "selected_on": "training and validation trials" if any(map(len, validation.values())) else "training trials",
         "n_train_trials": {subject: len(trials) for subject, trials in train.items()},
         "n_train_stimuli": len(training_ids),
+        "targets": {target: dict(own.source) for target, own in embeddings.items()},
     }
     for subject, trials in train.items():
         fits += [FitRecord(f"target {t}", subject, name, stimulus_ids=training_ids) for t in targets]
@@ -175,15 +173,15 @@ def _fit_targets(
     seen: Stimuli,
     training_ids: Sequence[str],
     folder: Path | None,
-    cache_dir: Path | None,
+    options: FitOptions,
 ) -> dict[str, TargetEmbeddings]:
     embeddings = {}
-    training = seen.select(training_ids)
+    training = seen.view(training_ids)
     for name, target in targets.items():
         target.fit(training)
         if folder is not None:
             write_state(folder / "targets" / name, target.state())
-        embeddings[name] = load_or_compute(target, seen, cache_dir, name)
+        embeddings[name] = load_or_compute(target, seen, options.cache_dir, name, options.progress)
     return embeddings
 
 

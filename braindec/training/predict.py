@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from braindec.artifacts import RunFolder
-from braindec.contracts import Decoder, Target
+from braindec.contracts import Decoder, Progress, Target
 from braindec.metrics.controls import metadata_only, noise_input_signal, prior_only_predictions
 from braindec.targets.cache import load_or_compute
 from braindec.training.folds import (
@@ -49,7 +49,9 @@ def predict_fold(
     """
     fitted = load_fold(run, name, [partition.subject for partition in partitions], parts)
     training_ids = tuple(dict.fromkeys(i for partition in partitions for i in partition.stimulus_ids("train")))
-    training_embeddings = embed_training(fitted.targets, stimuli.select(training_ids), options.cache_dir)
+    training_embeddings = embed_training(
+        fitted.targets, stimuli.view(training_ids), options.cache_dir, options.progress
+    )
     collected: dict[str, list[Predictions]] = {"decoded": []}
     for partition in partitions:
         transforms = fitted.transforms[partition.subject]
@@ -80,10 +82,10 @@ def predict_fold(
 
 
 def embed_training(
-    targets: Mapping[str, Target], training: Stimuli, cache_dir: Path | None
+    targets: Mapping[str, Target], training: Stimuli, cache_dir: Path | None, progress: Progress
 ) -> dict[str, TargetEmbeddings]:
     """Target embeddings of a fold's training stimuli, by target name."""
-    return {name: load_or_compute(target, training, cache_dir, name) for name, target in targets.items()}
+    return {name: load_or_compute(target, training, cache_dir, name, progress) for name, target in targets.items()}
 
 
 def _predict(decoder: Decoder, trials: Trials, table: pd.DataFrame, source: str, device: str) -> Predictions:

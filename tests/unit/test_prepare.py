@@ -9,7 +9,8 @@ from braindec.compose import compose
 from braindec.datasets.array_dataset import stimuli_of
 from braindec.datasets.from_python import from_arrays
 from braindec.datasets.nsd.fake import write_fake
-from braindec.prepare import RECORD, prepare, verify
+from braindec.prepare import RECORD, embed, prepare, verify
+from braindec.targets.pixels import Pixels
 from braindec.types import DataError
 
 
@@ -50,6 +51,34 @@ def test_a_data_set_without_a_cache_is_verified(tmp_path) -> None:
     assert list(found) == ["sim01", "sim02"]
     assert found["sim01"]["trials"] == {"train": 40, "test": 20}
     assert not found["sim01"]["cached"]
+
+
+SMALL = ["dataset=simulated", "+dataset.n_subjects=1", "+dataset.n_train=20", "+dataset.n_test=5",
+         "+dataset.n_voxels=100"]  # fmt: skip
+
+
+def test_training_reads_the_embeddings_that_were_prepared(tmp_path, monkeypatch) -> None:
+    from braindec.train import train
+
+    # Pixels stand in for a network: they are the one target without a state that needs no weights.
+    prepared = embed(compose("prepare", [*SMALL, "target=[pixels]", f"cache_dir={tmp_path / 'cache'}"]))["pixels"]
+    assert prepared.values.shape[0] == 25
+    monkeypatch.setattr(Pixels, "embed", lambda *a: pytest.fail("embedded again"))
+    run = train(
+        compose("train", [*SMALL, "target=[pixels]", "stage=[]", "metric=[]", f"run_dir={tmp_path / 'run'}",
+                          f"cache_dir={tmp_path / 'cache'}", "device=cpu"])
+    )  # fmt: skip
+    (fold,) = run.folds()
+    fit = json.loads((run.decoder(fold) / "fit.json").read_text())
+    assert fit["targets"]["pixels"]["key"].split("/")[0] == prepared.source["key"].split("/")[0]
+
+
+def test_only_what_needs_no_training_can_be_prepared(tmp_path) -> None:
+    assert embed(compose("prepare", SMALL)) == {}
+    with pytest.raises(DataError, match="set it to a folder"):
+        embed(compose("prepare", [*SMALL, "target=[pixels]"]))
+    with pytest.raises(DataError, match="the targets image_pca are fitted on training stimuli"):
+        embed(compose("prepare", [*SMALL, "target=[pixels,image_pca]", f"cache_dir={tmp_path}"]))
 
 
 def test_damage_is_named() -> None:

@@ -22,6 +22,37 @@ def test_list_names_size_licence_and_experiments(capsys) -> None:
     shown = capsys.readouterr().out
     assert "[missing] openai/vdvae-imagenet64  0.5 GB, MIT" in shown
     assert "bigG" not in shown
+    assert "goes to $BRAINDEC_WEIGHTS/openai/vdvae-imagenet64" in shown
+    assert "shi-labs/versatile-diffusion" in shown
+    assert "3 networks, 13.2 GB in all, 13.2 GB of them missing" in shown
+
+
+def test_list_takes_what_the_configuration_says(capsys) -> None:
+    assert weights.configured_weights("takagi2023") == ("CompVis/stable-diffusion-v1-4",)
+    weights.main(["list", "haxby2001"])
+    assert "no weights are needed by haxby2001" in capsys.readouterr().out
+    with pytest.raises(DataError, match="did you mean brain_diffuser"):
+        weights.main(["list", "brain_difuser"])
+
+
+def test_own_weights_of_a_configuration_are_named_too(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(weights, "configured_weights", lambda name: (str(tmp_path), "someone/else"))
+    weights.main(["list", "haxby2001"])
+    shown = capsys.readouterr().out
+    assert f"[here   ] {tmp_path}" in shown
+    assert "[missing] someone/else" in shown
+    with pytest.raises(SystemExit):
+        weights.main(["check", "haxby2001"])
+
+
+def test_the_tiny_family_comes_with_braindec(capsys) -> None:
+    weights.main(["list"])
+    shown = capsys.readouterr().out
+    assert shown.count("comes with braindec") == 7
+    assert "[here   ] tiny/tiny_clip" in shown
+    weights.main(["check", "tiny/tiny_clip", "tiny/tiny_diffusion"])
+    with pytest.raises(DataError, match="come with braindec"):
+        weights.main(["fetch", "tiny/tiny_clip"])
 
 
 def test_check_fails_on_weights_that_lack_a_file(empty_root: Path, capsys) -> None:

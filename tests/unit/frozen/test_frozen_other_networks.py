@@ -11,6 +11,7 @@ import torch
 from braindec.frozen.captioners import BlipCaptioner, GitCaptioner
 from braindec.frozen.dpt import DptDepth
 from braindec.frozen.images import ImagePreprocessing
+from braindec.frozen.mel import MelSpectrogram
 from braindec.frozen.text import TextEncoder
 from braindec.frozen.wav2vec2 import Wav2Vec2
 from braindec.types import DataError, Stimuli
@@ -166,6 +167,49 @@ def test_speech_at_another_rate_is_resampled(speech_folder: Path) -> None:
         network.encode([high, low])
     with pytest.raises(DataError, match="between 1 and 4"):
         Wav2Vec2(str(speech_folder)).encode([high])
+
+
+@pytest.mark.parametrize("window", [512, 400])
+def test_mel_spectrogram_equals_the_one_of_transformers(window: int) -> None:
+    from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+
+    sounds = np.random.default_rng(0).normal(size=(2, 16_000)).astype(np.float32) * 0.1
+    network = MelSpectrogram(window=window, n_bands=60, output_rate_hz=125.0)
+    found = network.encode(list(sounds))
+    assert found.shape == (2, 125, 60)
+    bands = mel_filter_bank(window // 2 + 1, 60, 0.0, 8000.0, 16_000, norm=None, mel_scale="htk")
+    hann = window_function(window, "hann")
+    expected = []
+    for sound in sounds:
+        power = spectrogram(
+            sound.astype(np.float64), hann, window, 128, window, power=2.0, mel_filters=bands / (hann**2).sum(),
+            mel_floor=0.0,
+        )  # fmt: skip
+        expected.append(np.log(1e-5 + power).T)
+    # 126 frames of 8 ms around their middles, against 125 points; neighbours overlap widely.
+    frames = (np.arange(126) + 0.5) / 126
+    points = (np.arange(125) + 0.5) / 125
+    expected = np.stack([[np.interp(points, frames, own[:, d]) for d in range(60)] for own in expected])
+    np.testing.assert_allclose(found, expected.transpose(0, 2, 1), atol=1e-3)
+
+
+def test_mel_spectrogram_says_where_a_tone_is() -> None:
+    time = np.arange(16_000) / 16_000
+    tones = [np.sin(2 * np.pi * hz * time).astype(np.float32) for hz in (300.0, 3000.0)]
+    network = MelSpectrogram()
+    found = network.encode(tones)
+    assert found.shape == (2, 120, 120)
+    low, high = found[:, 20:-20].mean(axis=1).argmax(axis=1)
+    # Of 2840 mel: 300 Hz is 402, 3000 Hz is 1876.
+    assert abs(low - 120 * 402 / 2840) <= 1.5
+    assert abs(high - 120 * 1876 / 2840) <= 1.5
+    assert network.describe()["preprocessing"]["n_bands"] == 120
+    slow = Stimuli(ids=("a",), audio=(tones[0][::2].copy(),), audio_rate_hz=8000.0)
+    assert np.corrcoef(network.encode(slow)[0, 20:-20, :60].ravel(), found[0, 20:-20, :60].ravel())[0, 1] > 0.95
+    with pytest.raises(DataError, match="one length"):
+        network.encode([tones[0], tones[1][:100]])
+    with pytest.raises(DataError, match="bands hold no frequency"):
+        MelSpectrogram(window=64).encode(tones)
 
 
 def test_sentence_embeddings_ignore_padding(tmp_path: Path) -> None:

@@ -103,6 +103,62 @@ def test_open_clip_layers_equal_a_run_by_hand(
     assert LayerFeatures(str(clip_folder), "transformers", depth=1.0).encode(photographs).shape == (3, 1, 32)
 
 
+@torch.no_grad()
+def test_siglip_has_layers_but_no_class_token(tmp_path: Path, photographs: np.ndarray) -> None:
+    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    sizes = {"hidden_size": 24, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}
+    vision, text = {**sizes, "image_size": 32, "patch_size": 16}, {**sizes, "vocab_size": 64}
+    SiglipModel(SiglipConfig(vision_config=vision, text_config=text)).save_pretrained(tmp_path)
+    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    network = LayerFeatures(str(tmp_path), "transformers", depth=0.75, pooling="mean")
+    found = torch.from_numpy(network.encode(photographs))
+    assert network.preprocessing_.resize == (32, 32)
+    states = network.module(network.preprocessing_(photographs), output_hidden_states=True).hidden_states
+    torch.testing.assert_close(found[:, 0], states[3].mean(dim=1))
+    with pytest.raises(DataError, match="no class token"):
+        LayerFeatures(str(tmp_path), "transformers", depth=0.75).encode(photographs)
+
+
+@torch.no_grad()
+def test_internvit_layer_equals_its_own_intermediates(tmp_path: Path, photographs: np.ndarray) -> None:
+    import timm
+
+    arguments = {"img_size": 28, "embed_dim": 24, "depth": 6, "num_heads": 3}
+    model = timm.create_model("vit_intern300m_patch14_448", num_classes=0, **arguments)
+    settings = {"architecture": "vit_intern300m_patch14_448", "num_classes": 0, "model_args": arguments}
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "pretrained_cfg": {"input_size": [3, 28, 28]}}))
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    network = LayerFeatures(str(tmp_path), "timm", depth=0.67)
+    found = torch.from_numpy(network.encode(photographs))
+    assert network.preprocessing()["layer"] == "blocks.3"
+    inputs = network.preprocessing_(photographs)
+    _, prefix = network.module.get_intermediate_layers(inputs, n=[3], return_prefix_tokens=True)[0]
+    torch.testing.assert_close(found, prefix)
+
+
+@torch.no_grad()
+def test_torchvision_layer_equals_a_run_by_hand(tmp_path: Path, photographs: np.ndarray) -> None:
+    from PIL import Image
+    from torchvision import models
+
+    torch.manual_seed(0)
+    model = models.resnet18(weights=None).eval()
+    torch.save(model.state_dict(), tmp_path / "resnet18.pth")
+    network = LayerFeatures(str(tmp_path), "torchvision", depth=0.5, pooling="mean", architecture="resnet18")
+    found = torch.from_numpy(network.encode(photographs))
+    assert network.preprocessing()["layer"] == "layer2.1"
+    transform = models.ResNet18_Weights.DEFAULT.transforms()
+    published = torch.stack([transform(Image.fromarray(p)) for p in photographs])
+    inputs = network.preprocessing_(photographs)
+    assert ((inputs - published) * 0.225).abs().max() <= 1.01 / 255
+    stem = model.maxpool(model.relu(model.bn1(model.conv1(inputs))))
+    expected = model.layer2(model.layer1(stem)).mean(dim=(2, 3))
+    torch.testing.assert_close(found[:, 0], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(DataError, match="torchvision's name"):
+        LayerFeatures(str(tmp_path), "torchvision", depth=0.5).encode(photographs)
+
+
 def test_a_named_layer_of_a_convolutional_network() -> None:
     import timm
 
