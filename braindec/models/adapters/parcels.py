@@ -34,7 +34,7 @@ class ParcelSequence(nn.Module):
         super().__init__()
         if n_parcels is not None and signal.n_space != n_parcels:
             raise DataError(
-                f"ParcelSequence.n_parcels: expected {n_parcels} parcels, found a signal of {signal.n_space} positions; "
+                f"ParcelSequence.n_parcels: expected {n_parcels} parcels, found {signal.n_space} positions; "
                 "average the recording in the atlas's parcels first, or set n_parcels"
             )
         self.dropout = dropout

@@ -77,7 +77,7 @@ class TokenTransformer(nn.Module):
             raise DataError(f"TokenTransformer: expected a width that {n_heads} heads divide, found {width}")
         if causal and (pooling != "last" or skip_empty):
             raise DataError(
-                "TokenTransformer.causal: needs pooling=last and skip_empty=false; other tokens see too few"
+                "TokenTransformer.causal: needs pooling=last without skip_empty; other tokens see too few"
             )
         n_tokens, n_values = in_shape
         self.pooling: Pooling = pooling

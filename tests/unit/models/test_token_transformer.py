@@ -138,7 +138,7 @@ def test_parcels_become_a_sequence_of_scans() -> None:
     order = torch.stack([(seen[:, [t]] == signal.transpose(1, 2)).float().mean(dim=2).argmax(dim=1) for t in range(5)])
     assert (order.sort(dim=0).values == torch.arange(5)[:, None]).all()
     assert (order != torch.arange(5)[:, None]).any()
-    with pytest.raises(DataError, match="expected 300 parcels, found a signal of 4"):
+    with pytest.raises(DataError, match="expected 300 parcels, found 4 positions"):
         ParcelSequence(SignalShape(4, 5), n_parcels=300)
 
 
