@@ -76,9 +76,7 @@ class TokenTransformer(nn.Module):
         if width % n_heads:
             raise DataError(f"TokenTransformer: expected a width that {n_heads} heads divide, found {width}")
         if causal and (pooling != "last" or skip_empty):
-            raise DataError(
-                "TokenTransformer.causal: needs pooling=last without skip_empty; other tokens see too few"
-            )
+            raise DataError("TokenTransformer.causal: needs pooling=last without skip_empty; other tokens see too few")
         n_tokens, n_values = in_shape
         self.pooling: Pooling = pooling
         self.causal, self.skip_empty = causal, skip_empty
