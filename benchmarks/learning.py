@@ -2,21 +2,18 @@
 
     python benchmarks/learning.py objectives shared transfer ceiling --seeds 0 1 2 --out rows.json
 
-Each seed is a world of its own: other scenes, other people, other noise, other starting weights. Two scores of every test
-picture (one to four repetitions averaged, see each part): *retrieval*, whether its own embedding is the nearest of all test
-pictures' by cosine; *reconstruction*, the correlation of the decoded picture with the true one, less the mean training
-picture. Embeddings are the 48 first principal components of the training pictures. Compared arms share data, network,
-number of updates and grid of settings; each arm picks its setting by its own score on the validation pictures.
+Each seed is a world of its own: other scenes, other people, other noise, other starting weights. Two scores of every
+test picture: *retrieval*, whether its own embedding is the nearest of all test pictures' by cosine; *reconstruction*, the
+correlation of the decoded picture with the true one, both less the mean training picture. Embeddings are the 48 first
+principal components of the training pictures. Compared arms share data, network, number of updates and grid of
+settings; each arm picks its setting by its own score on the validation pictures.
 
 Intervals (95%) resample pictures within seeds; differences are paired by picture.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,10 +86,12 @@ class World:
         return TrainingData(train, validation, {"pca": TargetEmbeddings("pca", seen, self.target.of(seen))}), test
 
 
-def deep(terms: Mapping[str, Weighted], updates: int, n_subjects: int, setting: Mapping[str, Any], **changes: Any) -> Any:
+def deep(
+    terms: Mapping[str, Weighted], updates: int, n_subjects: int, setting: Mapping[str, Any], **changes: Any
+) -> Any:
     """A small residual network with a regression and a contrast head; 64 trials of each subject an update."""
     engine = EngineSettings(
-        epochs=updates, batch_size=64 * n_subjects, learning_rate=setting["rate"], weight_decay=0.05, keep="last",
+        epochs=epochs, batch_size=64 * n_subjects, learning_rate=setting["rate"], weight_decay=0.05, keep="last",
         ema_decay=0.99,
     )  # fmt: skip
     return NeuralDecoder(
@@ -168,7 +167,9 @@ def fit(arm: Arm, world: World, data: TrainingData, seed: int) -> tuple[Any, str
 Rows = list[dict[str, Any]]
 
 
-def score_rows(part: str, arm: str, world: World, decoder: Any, test: Mapping[str, Trials], seed: int, note: str) -> Rows:
+def score_rows(
+    part: str, arm: str, world: World, decoder: Any, test: Mapping[str, Trials], seed: int, note: str
+) -> Rows:
     rows = []
     for subject, trials in test.items():
         for score, values in item_scores(world, decoder, trials).items():

@@ -52,6 +52,7 @@ class NeuralDecoder:
     trainable : ``all``, or ``adapters`` to leave the shared parts of ``start_from`` as they are (reset-tuning).
     prior_seed : seeds the noise that a prior starts from, the same for every trial, so that no prediction depends on
         which others are made with it.
+    pseudo_trials : also decode trials that one subject's builder makes of another's; see `OfPseudoTrials`.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class NeuralDecoder:
         start_from: str | None = None,
         trainable: Literal["all", "adapters"] = "all",
         prior_seed: int = 0,
+        pseudo_trials: bool = False,
     ) -> None:
-        self.parts = Parts(adapter, encoder, heads, stem, builder, priors)
+        self.parts = Parts(adapter, encoder, heads, stem, builder, priors, pseudo_trials)
         self.objectives = objectives
         self.engine = engine
         self.predicts = predicts

@@ -32,9 +32,7 @@ class JitteredSignal(nn.Module):
     channel_dropout : share of channels, drawn for each trial, that are set to 0.
     """
 
-    def __init__(
-        self, signal: SignalShape, noise: float = 0.0, shift: int = 0, channel_dropout: float = 0.0
-    ) -> None:
+    def __init__(self, signal: SignalShape, noise: float = 0.0, shift: int = 0, channel_dropout: float = 0.0) -> None:
         super().__init__()
         self.noise, self.shift, self.channel_dropout = noise, shift, channel_dropout
         self.out_shape = (signal.n_space, signal.n_times)
