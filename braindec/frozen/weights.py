@@ -2,7 +2,8 @@
 
 ``weights`` in a configuration is a file, a folder, or a hub id such as ``openai/clip-vit-large-patch14``. An id is
 looked for in the weights root (environment variable ``BRAINDEC_WEIGHTS``, a folder that mirrors hub ids), then among
-the networks that braindec ships (``tiny/tiny_clip`` and its family), then in the Hugging Face cache. ``weights.yaml`` beside this file lists what the experiments need.
+the networks that braindec ships (``tiny/tiny_clip`` and its family), then in the Hugging Face cache. ``weights.yaml``
+beside this file lists what the experiments need.
 """
 
 from __future__ import annotations

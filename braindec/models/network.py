@@ -33,6 +33,7 @@ class Parts:
     stem : made once, before the adapters, from the shapes of all subjects; None for none.
     builder : made once a subject from its adapter, rebuilds the adapter's reduced signal; None for none.
     priors : target name (or ``default``) -> prior; targets that are not named have none.
+    pseudo_trials : whether the trials of a round trip (see `BrainNetwork.forward`) are also decoded; needs builders.
     """
 
     adapter: Part
@@ -41,6 +42,22 @@ class Parts:
     stem: Part | None = None
     builder: Part | None = None
     priors: Mapping[str, Part] | None = None
+    pseudo_trials: bool = False
+
+
+@dataclass
+class PseudoTrials:
+    """One subject's trials as another subject's brain would have shown them, decoded.
+
+    Attributes
+    ----------
+    rows : which trials of the batch they were.
+    value, contrast : target name -> (N, K, D), see `HeadOutput`.
+    """
+
+    rows: slice
+    value: dict[str, torch.Tensor] = field(default_factory=dict)
+    contrast: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -53,6 +70,7 @@ class Outputs:
     rebuilt : pairs (rebuilt, reduced signal), (N, V) each, one a subject; empty without a builder.
     cycled : pairs (features, the same after building and embedding as another subject), (N, W) each.
     prior_errors : target name -> the prior's loss, a scalar; only where targets were given.
+    pseudo : decoded pseudo-trials, or None.
     """
 
     value: dict[str, torch.Tensor] = field(default_factory=dict)
@@ -60,6 +78,7 @@ class Outputs:
     rebuilt: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
     cycled: list[tuple[torch.Tensor, torch.Tensor]] = field(default_factory=list)
     prior_errors: dict[str, torch.Tensor] = field(default_factory=dict)
+    pseudo: PseudoTrials | None = None
 
 
 class BrainNetwork(nn.Module):
@@ -84,7 +103,10 @@ class BrainNetwork(nn.Module):
         for name in (*signals, *targets):
             if not name or "." in name or "/" in name:
                 raise DataError(f"names of subjects and targets may not be empty or hold '.' or '/': {name!r}")
+        if parts.pseudo_trials and parts.builder is None:
+            raise DataError("pseudo_trials: the decoder rebuilds no signal; give decoder.builder")
         self.subjects = tuple(signals)
+        self.pseudo_trials = parts.pseudo_trials
         self.stem: Any = None if parts.stem is None else parts.stem(signals=dict(signals))
         self.adapters: Any = nn.ModuleDict()
         self.builders: Any = nn.ModuleDict()
@@ -139,7 +161,9 @@ class BrainNetwork(nn.Module):
         ----------
         signals : subject -> (N, S, T).
         targets : target name -> (B, K, D), trials in the order of ``signals``; only priors need them.
-        cycle : subjects (source, other) whose features make a round trip through the other's signal space.
+        cycle : subjects (source, other): the source's features make a round trip through the other's signal space.
+            With ``pseudo_trials`` the signal that the other's builder makes of them is decoded like a trial of the
+            other's; the builder learns nothing from that.
         """
         outputs = Outputs()
         features: dict[str, torch.Tensor] = {}
@@ -155,6 +179,8 @@ class BrainNetwork(nn.Module):
             source, other = cycle
             pseudo_NV = self.builders[_key(other)](features[source])
             outputs.cycled.append((features[source], self.adapters[_key(other)].embed(pseudo_NV)))
+            if self.pseudo_trials and self.training:
+                outputs.pseudo = self._pseudo(features, source, other, pseudo_NV.detach())
         latent = self.encoder(torch.cat(list(features.values())))
         for name in self.targets:
             head: HeadOutput = self.heads[_key(name)](latent)
@@ -162,6 +188,17 @@ class BrainNetwork(nn.Module):
             if targets is not None and _key(name) in self.priors:
                 outputs.prior_errors[name] = self.priors[_key(name)].loss(targets[name], head.value_BKD)
         return outputs
+
+    def _pseudo(
+        self, features: Mapping[str, torch.Tensor], source: str, other: str, pseudo_NV: torch.Tensor
+    ) -> PseudoTrials:
+        names = list(features)
+        start = sum(len(features[name]) for name in names[: names.index(source)])
+        made = PseudoTrials(slice(start, start + len(pseudo_NV)))
+        latent = self.encoder(self.adapters[_key(other)].embed(pseudo_NV))
+        for name in self.targets:
+            made.value[name], made.contrast[name] = self.heads[_key(name)](latent)
+        return made
 
     def refine(self, name: str, value_BKD: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """A predicted embedding after the target's prior. Raises `DataError` when it has none."""

@@ -24,11 +24,19 @@ Part = Callable[..., Any]
 
 @dataclass(frozen=True)
 class SignalShape:
-    """Shape of one subject's signal: positions in space, time points, and float (S, 3) places in metres or None."""
+    """Shape of one subject's signal.
+
+    Attributes
+    ----------
+    n_space, n_times : positions in space, and time points.
+    positions_m : float (S, 3), their places in metres, or None.
+    grid_index : int (S, 3), their places in a volume, or None.
+    """
 
     n_space: int
     n_times: int
     positions_m: np.ndarray | None = None
+    grid_index: np.ndarray | None = None
 
     @property
     def n_values(self) -> int:

@@ -39,6 +39,28 @@ class Cycle(Objective):
         return _mean_squares(view.cycled) if view.cycled else view.rebuilt[0][0].new_zeros(())
 
 
+class OfPseudoTrials(Objective):
+    """Another objective, of the pseudo-trials that a builder makes of another subject's trials; 0 where there are none.
+
+    It acts as an augmentation: a new subject's adapter learns from what other subjects saw. Each process compares its
+    own pseudo-trials only.
+
+    Source: MindBridge (Wang et al. 2024), section 3.3 (pseudo data augmentation).
+    """
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, view: StepView) -> torch.Tensor:
+        """A scalar. Raises `DataError` when the decoder rebuilds no signal."""
+        if not view.rebuilt:
+            raise DataError("objective OfPseudoTrials: the decoder rebuilds no signal; give decoder.builder")
+        if view.pseudo is None:
+            return view.rebuilt[0][0].new_zeros(())
+        return self.objective(view.pseudo)
+
+
 class PriorLoss(Objective):
     """Loss of the targets' priors, averaged over ``targets`` (None for all that have one)."""
 

@@ -35,6 +35,7 @@ class StepView:
     progress : of training, in [0, 1]; a `Dial` in a step that is recorded.
     mix : of the signals, or None.
     rebuilt, cycled, prior_errors : see `braindec.models.network.Outputs`.
+    pseudo : the view of decoded pseudo-trials of this process alone, or None.
     """
 
     value: Mapping[str, torch.Tensor]
@@ -46,6 +47,7 @@ class StepView:
     rebuilt: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
     cycled: Sequence[tuple[torch.Tensor, torch.Tensor]] = ()
     prior_errors: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    pseudo: StepView | None = None
 
 
 class Objective(nn.Module):

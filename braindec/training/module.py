@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from braindec.models.network import BrainNetwork, Outputs
+from braindec.models.network import BrainNetwork, Outputs, PseudoTrials
 from braindec.objectives.schedules import Progress
 from braindec.objectives.view import Mix, StepView
 from braindec.objectives.weighted import WeightedSum
@@ -88,7 +88,17 @@ def view_of(outputs: Outputs, batch: Batch, progress: Progress, mix: Mix | None)
         rebuilt=outputs.rebuilt,
         cycled=outputs.cycled,
         prior_errors=outputs.prior_errors,
+        pseudo=None if outputs.pseudo is None else _pseudo_view(outputs.pseudo, batch, progress, mix),
     )
+
+
+def _pseudo_view(pseudo: PseudoTrials, batch: Batch, progress: float, mix: Mix | None) -> StepView:
+    """Pseudo-trials beside the targets of the trials that they came from, mixed as those were."""
+    rows = pseudo.rows
+    targets = {name: values[rows] for name, values in batch.targets.items()}
+    # Partners are trials of the same subject, so that they lie within the same rows.
+    own = None if mix is None else Mix(mix.partner_B[rows] - rows.start, mix.share_B[rows])
+    return StepView(pseudo.value, pseudo.contrast, targets, batch.stimulus_B[rows], progress, own)
 
 
 def gathered(view: StepView) -> StepView:

@@ -52,6 +52,7 @@ class NeuralDecoder:
     trainable : ``all``, or ``adapters`` to leave the shared parts of ``start_from`` as they are (reset-tuning).
     prior_seed : seeds the noise that a prior starts from, the same for every trial, so that no prediction depends on
         which others are made with it.
+    pseudo_trials : also decode trials that one subject's builder makes of another's; see `OfPseudoTrials`.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class NeuralDecoder:
         start_from: str | None = None,
         trainable: Literal["all", "adapters"] = "all",
         prior_seed: int = 0,
+        pseudo_trials: bool = False,
     ) -> None:
-        self.parts = Parts(adapter, encoder, heads, stem, builder, priors)
+        self.parts = Parts(adapter, encoder, heads, stem, builder, priors, pseudo_trials)
         self.objectives = objectives
         self.engine = engine
         self.predicts = predicts
@@ -188,15 +190,16 @@ class NeuralDecoder:
         return self.network_.refine(name, value, torch.Generator(value.device).manual_seed(self.prior_seed))
 
     def state(self) -> State:
-        """Weights as ``network/NAME``, targets' scaling, places of sensors, and the shapes as JSON bytes."""
+        """Weights as ``network/NAME``, targets' scaling, places of sensors or voxels, and the shapes as JSON bytes."""
         state: State = {}
         for name, value in self.network_.state_dict().items():
             state[_WEIGHTS + name] = value.detach().cpu().numpy()
         for name, scaling in self.scalings_.items():
             state |= {f"scaling/{name}/{key}": array for key, array in scaling.state().items()}
         for subject, signal in self.signals_.items():
-            if signal.positions_m is not None:
-                state[f"positions/{subject}"] = np.asarray(signal.positions_m)
+            for kind, places in (("positions", signal.positions_m), ("grid", signal.grid_index)):
+                if places is not None:
+                    state[f"{kind}/{subject}"] = np.asarray(places)
         shapes = {
             "signals": {s: [shape.n_space, shape.n_times] for s, shape in self.signals_.items()},
             "targets": {n: list(shape) for n, shape in self.shapes_.items()},
@@ -216,7 +219,7 @@ class NeuralDecoder:
             raise DataError("decoder state: the array 'shapes' is missing; this is not a state of a NeuralDecoder")
         shapes = json.loads(bytes(np.asarray(state["shapes"])))
         self.signals_ = {
-            s: SignalShape(n_space, n_times, np.asarray(state[f"positions/{s}"]) if f"positions/{s}" in state else None)
+            s: SignalShape(n_space, n_times, *(_places(state, f"{kind}/{s}") for kind in ("positions", "grid")))
             for s, (n_space, n_times) in shapes["signals"].items()
         }
         self.shapes_ = {n: (int(k), int(d)) for n, (k, d) in shapes["targets"].items()}
@@ -232,10 +235,13 @@ class NeuralDecoder:
 
 
 def _shape_of(trials: Trials) -> SignalShape:
-    positions = trials.space.positions_m
-    return SignalShape(
-        trials.signal.shape[1], trials.signal.shape[2], None if positions is None else np.array(positions)
-    )
+    space = trials.space
+    positions, grid = (None if p is None else np.array(p) for p in (space.positions_m, space.grid_index))
+    return SignalShape(trials.signal.shape[1], trials.signal.shape[2], positions, grid)
+
+
+def _places(state: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+    return np.asarray(state[name]) if name in state else None
 
 
 def _check_data(data: TrainingData) -> None:

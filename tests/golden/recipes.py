@@ -52,8 +52,17 @@ TOY = {
     "atm": ["decoder.adapter.width=40", *_set("decoder.encoder", [*CONVOLUTION, "hidden=16"])],
     "nice": [*_set("decoder.encoder", CONVOLUTION), "decoder.engine.keep=last"],
     "ubp": [],
+    "vit3d": [
+        *_set("decoder.stem", ["shape=[4,4,4]", "patch=2"]),
+        *_set("decoder.encoder", ["width=16", "depth=2", "n_heads=2"]),
+    ],
+    "whole_brain": [
+        "decoder.adapter.n_parcels=8",
+        "decoder.encoder.depth=2",
+        *_set("decoder.encoder", ["width=16", "n_heads=2"]),
+    ],
 }
-OF_TIME = ("meg_realtime", "atm", "nice", "ubp")
+OF_TIME = ("meg_realtime", "atm", "nice", "ubp", "whole_brain")
 
 
 def toy_decoder(recipe: str, **engine: Any) -> NeuralDecoder:
@@ -73,7 +82,10 @@ def toy_data(of_time: bool, n_subjects: int = 2, n_trials: int = 60, seed: int =
     hidden = draw.normal(size=(n_trials, 6))
     ids = tuple(f"s{i:03d}" for i in range(n_trials))
     places = draw.normal(size=(n_space, 3))
-    space = Space("channels" if of_time else "voxels", n_space, positions_m=places if of_time else None)
+    space = Space("channels", n_space, positions_m=places)
+    if not of_time:
+        # Half the volume only, so that some patches hold no voxel.
+        space = Space("voxels", n_space, grid_index=np.stack(np.unravel_index(np.arange(n_space), (3, 5, 4)), axis=1))
     table = pd.DataFrame(
         {"stimulus_id": ids, "concept": "c", "session": 1, "run": 1, "repetition": 1, "split": "train"}
     )

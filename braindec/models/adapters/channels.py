@@ -22,6 +22,38 @@ class IdentityAdapter(nn.Module):
         return signal_BST
 
 
+class JitteredSignal(nn.Module):
+    """The signal as it is, in training with noise, shifted in time, and without some channels: (B, S, T) -> (B, S, T).
+
+    Parameters
+    ----------
+    noise : SD of the noise, in units of the signal's SD over the batch.
+    shift : largest shift in samples, either way, drawn for each trial; what leaves one end repeats the last sample.
+    channel_dropout : share of channels, drawn for each trial, that are set to 0.
+    """
+
+    def __init__(self, signal: SignalShape, noise: float = 0.0, shift: int = 0, channel_dropout: float = 0.0) -> None:
+        super().__init__()
+        self.noise, self.shift, self.channel_dropout = noise, shift, channel_dropout
+        self.out_shape = (signal.n_space, signal.n_times)
+
+    def forward(self, signal_BST: torch.Tensor) -> torch.Tensor:
+        """The signal."""
+        if not self.training:
+            return signal_BST
+        batch, n_space, n_times = signal_BST.shape
+        device = signal_BST.device
+        if self.shift:
+            start_B1 = torch.randint(-self.shift, self.shift + 1, (batch, 1), device=device)
+            time_BT = (torch.arange(n_times, device=device) + start_B1).clamp(0, n_times - 1)
+            signal_BST = signal_BST.gather(2, time_BT[:, None].expand(-1, n_space, -1))
+        if self.noise:
+            signal_BST = signal_BST + self.noise * signal_BST.std() * torch.randn_like(signal_BST)
+        if self.channel_dropout:
+            signal_BST = signal_BST * (torch.rand(batch, n_space, 1, device=device) >= self.channel_dropout)
+        return signal_BST
+
+
 class FlattenAdapter(nn.Module):
     """The signal as a row: (B, S, T) -> (B, S * T)."""
 

@@ -62,6 +62,36 @@ class ProjectorHead(nn.Module):
         return HeadOutput(value_BKD, value_BKD)
 
 
+class PerceptronHead(nn.Module):
+    """A perceptron of one hidden layer: (B, ...) -> (B, K, D). ``hidden`` None takes the latent's width."""
+
+    def __init__(
+        self, in_shape: tuple[int, ...], shape_KD: tuple[int, int], hidden: int | None = None, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.shape_KD = shape_KD
+        self.layers = _perceptron(flat_size(in_shape), hidden, shape_KD[0] * shape_KD[1], dropout)
+
+    def forward(self, latent: torch.Tensor) -> HeadOutput:
+        """Value and contrast, the same."""
+        value_BKD = self.layers(latent).unflatten(1, self.shape_KD)
+        return HeadOutput(value_BKD, value_BKD)
+
+
+class ClassHead(nn.Module):
+    """One linear map to classes: (B, ...) -> (B, 1, C); the value is probabilities, the contrast their logits."""
+
+    def __init__(self, in_shape: tuple[int, ...], shape_KD: tuple[int, int]) -> None:
+        super().__init__()
+        self.shape_KD = shape_KD
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(flat_size(in_shape), shape_KD[0] * shape_KD[1]))
+
+    def forward(self, latent: torch.Tensor) -> HeadOutput:
+        """Value and contrast."""
+        logits_BKD = self.layers(latent).unflatten(1, self.shape_KD)
+        return HeadOutput(logits_BKD.softmax(dim=2), logits_BKD)
+
+
 class TwoHeads(nn.Module):
     """Separate perceptrons for regression and for contrast: (B, W) -> (B, K, D) twice.
 

@@ -1,0 +1,115 @@
+"""A transformer over tokens: patches of a volume, or parcels scan by scan.
+
+Legend: B batch, K tokens, V values of a token, W width.
+Source: Dosovitskiy et al. 2021 (ViT: norm first, class token, learnt positions); Radford et al. 2019 (GPT-2: causal).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from braindec.types import DataError
+
+Pooling = Literal["class", "last", "mean"]
+
+
+class TransformerBlock(nn.Module):
+    """Norm, self-attention, norm, perceptron, each with a residual: (B, K, W) -> (B, K, W)."""
+
+    def __init__(self, width: int, n_heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width), nn.Dropout(dropout))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens_BKW: torch.Tensor, seen: torch.Tensor | None, causal: bool) -> torch.Tensor:
+        """Tokens; ``seen`` is a mask (B, 1, 1, K) of the tokens that may be attended to, or None for all."""
+        batch, n_tokens, _ = tokens_BKW.shape
+        qkv = self.qkv(self.norm_attention(tokens_BKW)).view(batch, n_tokens, 3, self.n_heads, -1)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        attended = nn.functional.scaled_dot_product_attention(
+            query, key, value, seen, dropout_p=self.dropout.p if self.training else 0.0, is_causal=causal
+        )
+        tokens_BKW = tokens_BKW + self.dropout(self.out(attended.transpose(1, 2).reshape(batch, n_tokens, -1)))
+        return tokens_BKW + self.mlp(self.norm_mlp(tokens_BKW))
+
+
+class TokenTransformer(nn.Module):
+    """Tokens through a transformer into one latent: (B, K, V) -> (B, W).
+
+    Parameters
+    ----------
+    width, depth, n_heads : W, blocks, and heads that W divides by.
+    hidden : width of the blocks' perceptrons; None takes 4 W.
+    pooling : ``class`` the token that stands before the others, ``mean`` over tokens, ``last`` the last token through
+        a linear map and tanh.
+    causal : each token sees itself and those before it only; needs ``pooling: last``, whose token sees all.
+    skip_empty : tokens that are wholly 0 (patches without a voxel) are left out of attention and mean.
+
+    Raises
+    ------
+    DataError
+        If features are not tokens, heads do not divide the width, or ``causal`` meets another pooling or
+        ``skip_empty``.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        width: int = 768,
+        depth: int = 12,
+        n_heads: int = 12,
+        hidden: int | None = None,
+        dropout: float = 0.1,
+        pooling: Pooling = "class",
+        causal: bool = False,
+        skip_empty: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(in_shape) != 2:
+            raise DataError(f"TokenTransformer: expected features (token, value), found {in_shape}")
+        if width % n_heads:
+            raise DataError(f"TokenTransformer: expected a width that {n_heads} heads divide, found {width}")
+        if causal and (pooling != "last" or skip_empty):
+            raise DataError("TokenTransformer.causal: needs pooling=last without skip_empty; other tokens see too few")
+        n_tokens, n_values = in_shape
+        self.pooling: Pooling = pooling
+        self.causal, self.skip_empty = causal, skip_empty
+        self.embed = nn.Sequential(nn.Linear(n_values, width), nn.LayerNorm(width))
+        self.dropout = nn.Dropout(dropout)
+        self.position = nn.Parameter(0.02 * torch.randn(n_tokens, width))
+        self.first = nn.Parameter(0.02 * torch.randn(1, width)) if pooling == "class" else None
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, n_heads, 4 * width if hidden is None else hidden, dropout) for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.pool: nn.Module = nn.Identity()
+        if pooling == "last":
+            self.pool = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Dropout(dropout))
+        self.out_shape = (width,)
+
+    def forward(self, tokens_BKV: torch.Tensor) -> torch.Tensor:
+        """Latent (B, W)."""
+        seen_BK = (tokens_BKV != 0).any(dim=2) if self.skip_empty else None
+        tokens = self.dropout(self.embed(tokens_BKV) + self.position)
+        if self.first is not None:
+            tokens = torch.cat([self.first.expand(len(tokens), 1, -1), tokens], dim=1)
+            if seen_BK is not None:
+                seen_BK = nn.functional.pad(seen_BK, (1, 0), value=True)
+        mask = None if seen_BK is None else seen_BK[:, None, None]
+        for block in self.blocks:
+            tokens = block(tokens, mask, self.causal)
+        tokens = self.norm(tokens)
+        if self.pooling == "class":
+            return tokens[:, 0]
+        if self.pooling == "last":
+            return self.pool(tokens[:, -1])
+        if seen_BK is None:
+            return tokens.mean(dim=1)
+        weight_BK = seen_BK.to(tokens.dtype)
+        return torch.einsum("bkw,bk->bw", tokens, weight_BK) / weight_BK.sum(dim=1, keepdim=True).clamp(min=1)
