@@ -62,7 +62,7 @@ class AugmentedAverage:
             copies += [moved(images, way, axis) for axis in (1, 2) for way in (-step, step)]
         copies += [blurred(images, sd * width) for sd in self.blur]
         made = [self.target.embed(replace(stimuli, images=copy)) for copy in copies]
-        return np.mean(made, axis=0, dtype=np.float64).astype(np.float32)
+        return np.asarray(np.mean(made, axis=0, dtype=np.float64), dtype=np.float32)
 
     def state(self) -> dict[str, np.ndarray]:
         """The target's."""

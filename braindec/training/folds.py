@@ -250,7 +250,7 @@ def repeated_test_trials(
     averaged = "n_repetitions" in single.table and (single.table["n_repetitions"] > 1).any()
     if averaged or counts.max() < 2:
         return {}
-    made = {}
+    made: dict[str, Trials] = {}
     if options.noise_ceiling:
         asked = options.test_repetitions
         limit = None if asked == "all" else 2 if asked == "single" else max(2, int(asked))

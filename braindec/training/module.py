@@ -92,7 +92,7 @@ def view_of(outputs: Outputs, batch: Batch, progress: Progress, mix: Mix | None)
     )
 
 
-def _pseudo_view(pseudo: PseudoTrials, batch: Batch, progress: float, mix: Mix | None) -> StepView:
+def _pseudo_view(pseudo: PseudoTrials, batch: Batch, progress: Progress, mix: Mix | None) -> StepView:
     """Pseudo-trials beside the targets of the trials that they came from, mixed as those were."""
     rows = pseudo.rows
     targets = {name: values[rows] for name, values in batch.targets.items()}
