@@ -1,0 +1,1 @@
+"""Readers of recordings of people who listen to speech."""

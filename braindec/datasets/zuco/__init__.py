@@ -1,0 +1,1 @@
+"""ZuCo: EEG of people who read sentences."""
