@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 NEED_GB := 12
 
-.PHONY: help setup demo demo-eeg test lint bench clean
+.PHONY: help setup demo demo-eeg demo-speech test lint bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ demo: setup  ## simulate two subjects, train, reconstruct held-out scenes, evalu
 
 demo-eeg: setup  ## the same from simulated EEG: pixels, concept and words from channels x time
 	@$(BIN)/braindec demo experiment=demo_eeg run_dir=outputs/demo_eeg
+
+demo-speech: setup  ## find the heard speech segment in simulated MEG; a report with players and spectrograms
+	@$(BIN)/braindec demo experiment=demo_speech run_dir=outputs/demo_speech
 
 test: setup  ## run all tests, with coverage
 	@$(BIN)/python -m pytest --cov=braindec --cov-report=term:skip-covered $(ARGS)

@@ -24,8 +24,9 @@ def run(config: DictConfig) -> None:
     started = time.perf_counter()
     log.info("simulating subjects, fitting decoders, predicting held-out scenes ...")
     folder = train.train(config)
-    log.info("reconstructing pictures and words ...")
-    reconstruct.reconstruct(compose("reconstruct", [f"run={folder.path}"]))
+    if config.stages:
+        log.info("reconstructing pictures and words ...")
+        reconstruct.reconstruct(compose("reconstruct", [f"run={folder.path}"]))
     log.info("scoring against the controls ...")
     evaluate.run(compose("evaluate", [f"run={folder.path}"]))
     log.info("done in %.0f s", time.perf_counter() - started)

@@ -16,6 +16,7 @@ ControlName = Literal[
     "prior_only",
     "oracle_class_mean",
     "metadata_only",
+    "mask_only",
 ]
 
 

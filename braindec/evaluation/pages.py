@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from braindec.artifacts import RunFolder, read_image, read_json, read_table
+from braindec.evaluation.sounds import heard_items
 from braindec.report.content import ReportContent
 from braindec.run_tables import HALVES, read_reconstructions
 from braindec.types import DataError, Evidence
@@ -71,6 +72,7 @@ def report_content(
         manifest=manifest,
         config_yaml=(run.path / "config.yaml").read_text(),
         image_links=own_links if links is None else links,
+        sounds=heard_items(decoded),
     )
 
 

@@ -69,6 +69,8 @@ class Wav2Vec2(FrozenNetwork):
         depth = module.config.num_hidden_layers
         if not self.layers or min(self.layers) < 1 or max(self.layers) > depth:
             raise DataError(f"{path}: expected layers between 1 and {depth}, found {self.layers}")
+        # One layer more than is averaged, since the network normalises what its last layer gives.
+        module.encoder.layers = module.encoder.layers[: max(self.layers) + 1]
         return module, report
 
     def preprocessing(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from braindec.report.sounds import HeardItem
 from braindec.types import DataError
 
 ITEM_COLUMNS = ("item_id", "subject", "fold", "stimulus_id", "metric", "value", "source")
@@ -50,6 +51,7 @@ class ReportContent:
     gallery_metric : metric by which best, median and worst are chosen; None: the first with per-item values.
     gallery_seed : seed of the random choice.
     gallery_count : pictures per rule in the overview.
+    sounds : items of heard speech, shown with players and spectrograms.
     """
 
     title: str
@@ -74,6 +76,7 @@ class ReportContent:
     gallery_metric: str | None = None
     gallery_seed: int = 0
     gallery_count: int = 8
+    sounds: Sequence[HeardItem] = ()
 
     def __post_init__(self) -> None:
         found = self.scores.get("schema_version")

@@ -20,6 +20,7 @@ from braindec.report.content import DECODED, ReportContent
 from braindec.report.gallery import Material, Series, default_metric, gallery_data, overview
 from braindec.report.methods import flatten, methods, provenance
 from braindec.report.plots import Row, Trajectory, curves, distribution, forest, trajectory
+from braindec.report.sounds import sound_cards
 from braindec.report.tables import subject_entry
 from braindec.report.words import (
     STATUS_WORDS,
@@ -350,6 +351,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "time": time_panels(content.over_time),
         "space": space_panels(content.over_space),
         "repetitions": repetition_panels(content.repetition_curve),
+        "sounds": sound_cards(content.sounds),
         "training": training_panels(content.training_curves),
         "fit_rows": flatten(content.fit_report),
         "methods": methods(content.manifest, content.config_yaml, subjects, len(items), list(content.control_names)),

@@ -6,7 +6,7 @@ Legend: n segments, K time points of a segment, D dimensions.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,14 +58,18 @@ class PassageTarget:
         self._kept: dict[str, np.ndarray] = {}
 
     def fit(self, stimuli: Stimuli) -> None:
-        """Take mean and spread over the training segments."""
-        raw_NKD = self._raw(stimuli)
-        n_dims = raw_NKD.shape[2]
-        self.mean_, self.scale_ = np.zeros(n_dims, np.float32), np.ones(n_dims, np.float32)
+        """Take mean and spread over the training segments' time points, a segment at a time."""
+        count, total_D, squares_D = 0, np.zeros(1), np.zeros(1)
+        for values_KD in self._segments(stimuli):
+            count += len(values_KD)
+            total_D = total_D + values_KD.sum(axis=0, dtype=np.float64)
+            squares_D = squares_D + (values_KD.astype(np.float64) ** 2).sum(axis=0)
+        self.mean_, self.scale_ = np.zeros(len(total_D), np.float32), np.ones(len(total_D), np.float32)
         if self.standardise:
-            self.mean_ = raw_NKD.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
-            spread = raw_NKD.std(axis=(0, 1), dtype=np.float64)
-            self.scale_ = np.where(spread > 1e-6, spread, 1.0).astype(np.float32)
+            mean_D = total_D / count
+            spread_D = np.sqrt(np.maximum(squares_D / count - mean_D**2, 0))
+            self.mean_ = mean_D.astype(np.float32)
+            self.scale_ = np.where(spread_D > 1e-6, spread_D, 1.0).astype(np.float32)
 
     def embed(self, stimuli: Stimuli) -> np.ndarray:
         """Float32 (n, K, D).
@@ -77,39 +81,46 @@ class PassageTarget:
         """
         if not hasattr(self, "mean_"):
             raise DataError("PassageTarget: not fitted; call fit with the training stimuli first")
-        return np.asarray((self._raw(stimuli) - self.mean_) / self.scale_, dtype=np.float32)
+        whole: np.ndarray | None = None
+        for row, values_KD in enumerate(self._segments(stimuli)):
+            if whole is None:
+                whole = np.empty((len(stimuli), *values_KD.shape), np.float32)
+            whole[row] = (values_KD - self.mean_) / self.scale_
+        self._kept.clear()
+        if whole is None:
+            raise DataError("PassageTarget: expected at least one segment, found none")
+        return whole
 
-    def _raw(self, stimuli: Stimuli) -> np.ndarray:
+    def _segments(self, stimuli: Stimuli) -> Iterator[np.ndarray]:
+        """What the network makes of each segment (K, D), in order."""
         missing = [name for name in ("passage", "start_s", "length_s") if name not in stimuli.extras]
         if missing:
             raise DataError(
                 f"PassageTarget: the stimuli have no {missing} in their extras; it needs segments of continuous speech"
             )
         rate_hz = self.network.output_rate_hz
-        length = round(float(stimuli.extras["length_s"][0]) * rate_hz)
-        made: list[np.ndarray] = []
-        for passage, start_s in zip(stimuli.extras["passage"], stimuli.extras["start_s"], strict=True):
-            whole_KD = self._of(passage)
-            first = round((float(start_s) - passage.start_s) * rate_hz)
-            if first < 0 or first + length > len(whole_KD) + 1:
-                raise DataError(
-                    f"PassageTarget: a segment at {start_s:.2f} s leaves its passage {passage.name!r} "
-                    f"({len(whole_KD) / rate_hz:.2f} s from {passage.start_s:.2f} s)"
-                )
-            first = min(first, len(whole_KD) - length)  # a passage's last time point may be lost to rounding
-            made.append(whole_KD[first : first + length])
-        self._kept.clear()
-        return np.stack(made)
+        self.network.to(_resolved(self.device))
+        try:
+            for row, passage in enumerate(stimuli.extras["passage"]):
+                whole_KD = self._of(passage)
+                start_s, length = float(stimuli.extras["start_s"][row]), float(stimuli.extras["length_s"][row])
+                n_points, first = round(length * rate_hz), round((start_s - passage.start_s) * rate_hz)
+                if first < 0 or first + n_points > len(whole_KD) + 1:
+                    raise DataError(
+                        f"PassageTarget: segment {stimuli.ids[row]!r} at {start_s:.2f} s leaves its passage "
+                        f"{passage.name!r} ({len(whole_KD) / rate_hz:.2f} s from {passage.start_s:.2f} s)"
+                    )
+                first = min(first, len(whole_KD) - n_points)  # a passage's last time point may be lost to rounding
+                yield whole_KD[first : first + n_points]
+        finally:
+            self.network.to("cpu")
 
     def _of(self, passage: Passage) -> np.ndarray:
+        """The whole passage (K, D); kept from a fit to the next embedding, which mostly shows the same passages."""
         key = passage.fingerprint()
         if key not in self._kept:
-            self.network.to(_resolved(self.device))
-            try:
-                heard = Stimuli((passage.name,), audio=(passage.sound,), audio_rate_hz=passage.rate_hz)
-                self._kept[key] = self.network.encode(heard)[0]
-            finally:
-                self.network.to("cpu")
+            heard = Stimuli((passage.name,), audio=(passage.sound,), audio_rate_hz=passage.rate_hz)
+            self._kept[key] = self.network.encode(heard)[0]
         return self._kept[key]
 
     def fingerprint(self) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from braindec.artifacts import RunFolder
 from braindec.contracts import Decoder, Progress, Target
-from braindec.metrics.controls import metadata_only, noise_input_signal, prior_only_predictions
+from braindec.metrics.controls import mask_only, metadata_only, noise_input_signal, prior_only_predictions
 from braindec.targets.cache import load_or_compute
 from braindec.training.folds import (
     FitOptions,
@@ -25,7 +25,7 @@ from braindec.training.folds import (
 from braindec.training.partition import Partition
 from braindec.types import DataError, Predictions, Stimuli, TargetEmbeddings, Trials
 
-PREDICTED_CONTROLS = ("noise_input", "prior_only", "metadata_only")
+PREDICTED_CONTROLS = ("noise_input", "prior_only", "metadata_only", "mask_only")
 """Controls that are predictions of their own and pass the same stages as the decoded ones."""
 
 
@@ -68,6 +68,9 @@ def predict_fold(
             elif control == "metadata_only":
                 train = partition.train().table
                 made = metadata_only(train, test.table, table, training_embeddings)
+            elif control == "mask_only":
+                seen = training_trials(partition, transforms, options.average_train)
+                made = mask_only(seen, test, table, training_embeddings)
             else:
                 continue
             collected.setdefault(control, []).append(made)
