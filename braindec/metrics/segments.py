@@ -63,8 +63,8 @@ class SegmentRetrieval:
     Gives, for each target:
 
     - ``<target>_segment_top<k>``: among all distinct test segments; neighbours that overlap the truth compete too;
-    - ``<target>_segment_apart_top<k>``: among the truth and segments that have at most ``most_overlap`` of their length
-      in common with it and with each other;
+    - ``<target>_segment_apart_top<k>``: among segments of which no two have more than ``most_overlap`` of their length
+      in common, chosen in order of time; undefined for predictions of other segments;
     - ``<target>_wrong_sentence``: share of predictions whose nearest segment is of another sentence;
     - ``<target>_wrong_word``: share of those whose nearest segment *of the right sentence* is another one (only
       sentences with several segments);
@@ -119,8 +119,12 @@ class SegmentRetrieval:
         n_sentences = int(places.sentence_G.max()) + 1
         flag = f"{len(places.sentence_G)} distinct segments of {n_sentences} sentences; {n_near:.1f} others share more "
         found = self._top("segment", target, ranking.compete(similarity_NG, truth_N), (f"{flag}than half of the truth",))
-        allowed_NG = places.thinned_G[None] & (places.overlap_GG[truth_N] <= self.most_overlap)
-        apart = ranking.compete(similarity_NG, truth_N, allowed_NG)
+        among_NG = np.broadcast_to(places.thinned_G, similarity_NG.shape)
+        apart = ranking.compete(similarity_NG, truth_N, among_NG)
+        chosen_N = places.thinned_G[truth_N]
+        apart = ranking.Competition(
+            *(np.where(chosen_N, own, np.nan) for own in (apart.greater, apart.equal, apart.less))
+        )
         flags = (f"no two candidates share more than {100 * self.most_overlap:.0f}% of their length",)
         return found + self._top("segment_apart", target, apart, flags)
 

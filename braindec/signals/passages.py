@@ -138,9 +138,12 @@ def _check_words(words: pd.DataFrame, lengths_s: dict[str, float]) -> None:
 
 
 def _passages(rows: pd.DataFrame, sound: str, length_s: float, plan: SegmentPlan) -> pd.DataFrame:
-    """One sound's words with their passages: whole sentences until `SegmentPlan.passage_s` is reached."""
+    """One sound's words with their passages: whole sentences until `SegmentPlan.passage_s` is reached.
+
+    The first passage begins with the sound and the last one ends with it.
+    """
     starts = rows.groupby("sentence", sort=False)["onset_s"].min()
-    begins, name_of = [float(starts.iloc[0])], {}
+    begins, name_of = [0.0], {}
     for sentence, start in starts.items():
         if start - begins[-1] >= plan.passage_s and length_s - start >= plan.length_s:
             begins.append(float(start))

@@ -38,13 +38,20 @@ FAKES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "haxby2001": ("haxby2001", {}, {"bold": "bold.nii.gz"}),
     "muse_n170": ("muse_n170", {}, {}),
     "things_eeg1_erps": ("things_eeg1_erps", {}, {}),
+    "gwilliams2022": ("speech.gwilliams2022", {"n_channels": 4}, {"rate_hz": 40}),
+    "brennan2019": ("speech.brennan2019", {"n_channels": 4}, {"rate_hz": 40}),
+    "broderick2019": ("speech.broderick2019", {"n_channels": 4}, {"rate_hz": 40}),
+    "schoffelen2019": ("speech.schoffelen2019", {"n_channels": 4}, {"rate_hz": 40}),
+    "zuco1": ("zuco.fake", {"release": 1}, {}),
+    "zuco2": ("zuco.fake", {"release": 2}, {}),
 }
 FAKES = {name: fake for name, fake in FAKES.items() if (CONFIGS / f"{name}.yaml").is_file()}
 WITH_REAL_SIGNALS = ("haxby2001", "muse_n170", "things_eeg1_erps")
 
 
 def reader(name: str, root: Path, **options: Any) -> Dataset:
-    config = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    loaded = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    config = loaded.get("dataset", loaded)
     module, cls = config.pop("_target_").rsplit(".", 1)
     if "atlas" in config:
         config["atlas"] = str(root / "atlas.nii.gz")

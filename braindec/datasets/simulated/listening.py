@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -159,7 +159,7 @@ class SimulatedListening:
         made = []
         for number, rows in enumerate(parts):
             rng = np.random.default_rng((self.seed, 88, number))
-            made.append(_told(f"story{number + 1}", [sentences[i].words for i in rows], voice, self.rate_hz, rng))
+            made.append(tell(f"story{number + 1}", [sentences[i].words for i in rows], voice, self.rate_hz, rng))
         return tuple(made)
 
     @cached_property
@@ -318,15 +318,15 @@ def _place(kind: str, n_dipoles: int, rng: np.random.Generator) -> tuple[np.ndar
     return positions, moments / np.linalg.norm(moments, axis=1, keepdims=True)
 
 
-def _told(
-    name: str, sentences: list[tuple[str, ...]], voice: str, rate_hz: float, rng: np.random.Generator
+def tell(
+    name: str, sentences: list[tuple[str, ...]], voice: Literal["espeak", "builtin"], rate_hz: float, rng: np.random.Generator
 ) -> Story:
     """Sentences spoken one after the other; words begin on the recording's samples, so that nothing is interpolated."""
     placed, rows, clock = [], [], _LEAD_S
     for number, words in enumerate(sentences):
         pitch = int(rng.integers(N_PITCHES))
         for word in words:
-            sound = speak(word, pitch, voice)  # type: ignore[arg-type]
+            sound = speak(word, pitch, voice)
             onset = np.ceil(clock * rate_hz) / rate_hz
             placed.append((round(onset * RATE_HZ), sound * float(rng.uniform(0.7, 1.0))))
             rows.append((name, onset, len(sound) / RATE_HZ, word, number))
