@@ -293,9 +293,7 @@ def main() -> None:
     }
     parts = {
         "targets": lambda: extraction_row(device, arguments.tiny, arguments.seconds / 2),
-        "training": lambda: training_row(
-            TINY if arguments.tiny else Size(), device, arguments.tiny, arguments.seconds
-        ),
+        "training": lambda: training_row(TINY if arguments.tiny else Size(), device, arguments.tiny, arguments.seconds),
     }
     for name, part in parts.items():
         try:

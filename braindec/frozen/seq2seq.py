@@ -120,9 +120,9 @@ class Seq2Seq(FrozenNetwork):
         if self.tokenizer_ is None:
             # Counting tokens needs no weights.
             self.tokenizer_ = load_tokenizer(resolve(self.weights))
-        return self.tokenizer_(
-            texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
-        ).to(self.device)
+        return self.tokenizer_(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").to(
+            self.device
+        )
 
     def _check(self, width: int) -> None:
         own = int(self.module.config.d_model)

@@ -118,7 +118,9 @@ class SegmentRetrieval:
         n_near = float((places.overlap_GG[truth_N] > 0.5).sum(axis=1).mean()) - 1
         n_sentences = int(places.sentence_G.max()) + 1
         flag = f"{len(places.sentence_G)} distinct segments of {n_sentences} sentences; {n_near:.1f} others share more "
-        found = self._top("segment", target, ranking.compete(similarity_NG, truth_N), (f"{flag}than half of the truth",))
+        found = self._top(
+            "segment", target, ranking.compete(similarity_NG, truth_N), (f"{flag}than half of the truth",)
+        )
         among_NG = np.broadcast_to(places.thinned_G, similarity_NG.shape)
         apart = ranking.compete(similarity_NG, truth_N, among_NG)
         chosen_N = places.thinned_G[truth_N]
@@ -128,9 +130,7 @@ class SegmentRetrieval:
         flags = (f"no two candidates share more than {100 * self.most_overlap:.0f}% of their length",)
         return found + self._top("segment_apart", target, apart, flags)
 
-    def _top(
-        self, name: str, target: str, competition: ranking.Competition, flags: tuple[str, ...]
-    ) -> list[Scores]:
+    def _top(self, name: str, target: str, competition: ranking.Competition, flags: tuple[str, ...]) -> list[Scores]:
         candidates_N = competition.n_others + 1
         known_N = candidates_N[~np.isnan(candidates_N)]
         found = []

@@ -119,7 +119,9 @@ def plan_segments(words: pd.DataFrame, lengths_s: dict[str, float], plan: Segmen
 def _check_words(words: pd.DataFrame, lengths_s: dict[str, float]) -> None:
     missing = [column for column in WORD_COLUMNS if column not in words.columns]
     if missing or len(words) == 0:
-        raise DataError(f"transcript: expected words with the columns {list(WORD_COLUMNS)}, found no {missing or 'row'}")
+        raise DataError(
+            f"transcript: expected words with the columns {list(WORD_COLUMNS)}, found no {missing or 'row'}"
+        )
     for sound, rows in words.groupby("sound", sort=False):
         if sound not in lengths_s:
             raise DataError(f"transcript: words of the sound {sound!r}, which is not among {sorted(lengths_s)[:5]}")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 FUNCTION_WORDS = frozenset(
-    "a an the this that its his her of in on at to by for from with and or who was is most through as".split()
+    ["a", "an", "the", "this", "that", "its", "his", "her", "of", "in", "on", "at", "to", "by", "for", "from", "with", "and", "or", "who", "was", "is", "most", "through", "as"]
 )
 
 

@@ -265,7 +265,9 @@ class SimulatedListening:
         made = Listener(fields, mixing, latency, covariance_SS)
         noise_S = np.sqrt(np.diag(covariance_SS))
         for kind in LATENCY_S:
-            power_S = np.concatenate([self._of_kind(made, run, kind) for run in range(self.n_stories)], axis=1).std(axis=1)
+            power_S = np.concatenate([self._of_kind(made, run, kind) for run in range(self.n_stories)], axis=1).std(
+                axis=1
+            )
             level = float(np.sqrt(((power_S / noise_S) ** 2).mean()))
             made.fields[kind] *= self.snr * np.sqrt(share[kind]) / level
         return made
@@ -319,7 +321,11 @@ def _place(kind: str, n_dipoles: int, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def tell(
-    name: str, sentences: list[tuple[str, ...]], voice: Literal["espeak", "builtin"], rate_hz: float, rng: np.random.Generator
+    name: str,
+    sentences: list[tuple[str, ...]],
+    voice: Literal["espeak", "builtin"],
+    rate_hz: float,
+    rng: np.random.Generator,
 ) -> Story:
     """Sentences spoken one after the other; words begin on the recording's samples, so that nothing is interpolated."""
     placed, rows, clock = [], [], _LEAD_S

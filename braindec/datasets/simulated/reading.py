@@ -156,9 +156,7 @@ class SimulatedReading:
             }
         )
         times = np.arange(self.n_times) / self.rate_hz
-        return Trials(
-            subject=subject, signal=signal, unit=array.unit, space=array.space, times_s=times, table=table
-        )
+        return Trials(subject=subject, signal=signal, unit=array.unit, space=array.space, times_s=times, table=table)
 
     def _ids(self) -> tuple[str, ...]:
         return tuple(f"sentence-{i:04d}" for i in range(self.n_sentences))
@@ -185,7 +183,9 @@ class SimulatedReading:
 
     def _fields(self, kind: str, rng: np.random.Generator) -> np.ndarray:
         n_dipoles = _N_DIMS if kind == "meant" else 6
-        positions = np.tile(_CENTRE[kind], (n_dipoles, 1)) + _SPREAD_M * rng.standard_normal((n_dipoles, 3)).clip(-1.5, 1.5)
+        positions = np.tile(_CENTRE[kind], (n_dipoles, 1)) + _SPREAD_M * rng.standard_normal((n_dipoles, 3)).clip(
+            -1.5, 1.5
+        )
         positions[:, 0] *= np.where(np.arange(n_dipoles) % 2, -1.0, 1.0)
         from_centre = positions - np.array(HEAD_CENTRE_M)
         radius = np.linalg.norm(from_centre, axis=1, keepdims=True)

@@ -11,23 +11,23 @@ import numpy as np
 
 from braindec.types import DataError
 
-FIRST = "anna boris carla david elena felix greta henrik irene jonas karin louis maria nadia oscar petra".split()
-LAST = "keller moreau lindgren ortega novak walsh tanaka berger costa holm farrow ivanov".split()
-PLACES = "bergen lisbon prague dublin geneva oslo naples krakow vienna boston quito hanoi".split()
-YEARS = "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety".split()
+FIRST = ["anna", "boris", "carla", "david", "elena", "felix", "greta", "henrik", "irene", "jonas", "karin", "louis", "maria", "nadia", "oscar", "petra"]
+LAST = ["keller", "moreau", "lindgren", "ortega", "novak", "walsh", "tanaka", "berger", "costa", "holm", "farrow", "ivanov"]
+PLACES = ["bergen", "lisbon", "prague", "dublin", "geneva", "oslo", "naples", "krakow", "vienna", "boston", "quito", "hanoi"]
+YEARS = ["eighteen", "nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 ADJECTIVES = {
-    "positive": "brilliant charming moving wonderful clever graceful".split(),
-    "negative": "tedious clumsy hollow dreadful shallow careless".split(),
-    "neutral": "lengthy modern quiet familiar simple recent".split(),
+    "positive": ["brilliant", "charming", "moving", "wonderful", "clever", "graceful"],
+    "negative": ["tedious", "clumsy", "hollow", "dreadful", "shallow", "careless"],
+    "neutral": ["lengthy", "modern", "quiet", "familiar", "simple", "recent"],
 }
-WORKS = "film novel play album exhibition documentary opera comedy thriller series".split()
-PARTS = "plot dialogue music acting photography ending pacing script lighting editing".split()
+WORKS = ["film", "novel", "play", "album", "exhibition", "documentary", "opera", "comedy", "thriller", "series"]
+PARTS = ["plot", "dialogue", "music", "acting", "photography", "ending", "pacing", "script", "lighting", "editing"]
 VERBS = {
-    "positive": "delights rewards impresses enchants".split(),
-    "negative": "disappoints bores annoys exhausts".split(),
-    "neutral": "follows describes records observes".split(),
+    "positive": ["delights", "rewards", "impresses", "enchants"],
+    "negative": ["disappoints", "bores", "annoys", "exhausts"],
+    "neutral": ["follows", "describes", "records", "observes"],
 }
-AUDIENCE = "viewers critics children students families listeners readers travellers".split()
+AUDIENCE = ["viewers", "critics", "children", "students", "families", "listeners", "readers", "travellers"]
 RELATIONS = {
     "award": ("received the {thing} prize in {place}", "was given the {thing} prize in {place}"),
     "education": ("studied {thing} at the university of {place}", "took a degree in {thing} in {place}"),
@@ -35,7 +35,7 @@ RELATIONS = {
     "employer": ("worked for the {thing} institute of {place}", "was employed by the {place} institute of {thing}"),
     "visited": ("travelled to {place} to see the {thing} museum", "visited the {thing} museum of {place}"),
 }
-THINGS = "physics medicine poetry chemistry painting history music biology geology weaving aviation".split()
+THINGS = ["physics", "medicine", "poetry", "chemistry", "painting", "history", "music", "biology", "geology", "weaving", "aviation"]
 RELATION_TASK, SENTIMENT_TASK = "biography", "review"
 
 

@@ -52,7 +52,9 @@ class Brennan2019(SpeechRecordings):
         words = words.assign(number=words.groupby("sound").cumcount())
         lacking = sorted(set(words["sound"]) - set(starts))
         if lacking:
-            raise DataError(f"{path}: no marker says when {lacking[:3]} begins ({len(lacking)} of {len(set(words['sound']))} sounds)")
+            raise DataError(
+                f"{path}: no marker says when {lacking[:3]} begins ({len(lacking)} of {len(set(words['sound']))} sounds)"
+            )
         self._check_spacing(path, starts)
         recorded = words["onset_s"] + words["sound"].map(starts)
         return (Recording(path, 1, 1, words.assign(recorded_s=recorded)[["sound", "number", "recorded_s"]]),)

@@ -49,7 +49,9 @@ class Broderick2019(SpeechRecordings):
     def recordings(self, subject: str) -> tuple[Recording, ...]:
         """Every run of a subject; words are where they are in the sound."""
         if subject not in self.subjects():
-            raise DataError(f"broderick2019: unknown subject {subject!r}; {self.root} holds {', '.join(self.subjects())}")
+            raise DataError(
+                f"broderick2019: unknown subject {subject!r}; {self.root} holds {', '.join(self.subjects())}"
+            )
         paths = sorted((Path(self.root) / "EEG" / subject).glob(f"{subject}_Run*.mat"), key=lambda p: _number(p.stem))
         if not paths:
             raise DataError(f"{self.root}/EEG/{subject}: no {subject}_Run1.mat ...; {REMEDY}")
@@ -93,7 +95,9 @@ class Broderick2019(SpeechRecordings):
             signal = mne.filter.filter_data(signal, rate, low, high if high < rate / 2 else None, verbose="error")
         layout = mne.channels.make_standard_montage("biosemi128").get_positions()["ch_pos"]
         if len(signal) > len(layout):
-            raise DataError(f"{path}: expected at most 128 electrodes in eegData (samples, electrodes), found {len(signal)}")
+            raise DataError(
+                f"{path}: expected at most 128 electrodes in eegData (samples, electrodes), found {len(signal)}"
+            )
         names = tuple(list(layout)[: len(signal)])
         return Continuous(signal, rate, names, np.array([layout[name] for name in names]))
 
@@ -154,7 +158,11 @@ def write_fake(
         cells = np.empty((len(words), 1), dtype=object)
         cells[:, 0] = words["word"].tolist()
         onset = words["onset_s"].to_numpy()[:, None]
-        content = {"wordVec": cells, "onset_time": onset, "offset_time": onset + words["duration_s"].to_numpy()[:, None]}
+        content = {
+            "wordVec": cells,
+            "onset_time": onset,
+            "offset_time": onset + words["duration_s"].to_numpy()[:, None],
+        }
         savemat(root / "Stimuli" / "Text" / f"Run{run + 1}.mat", content)
     for subject in range(n_subjects):
         folder = root / "EEG" / f"Subject{subject + 1}"

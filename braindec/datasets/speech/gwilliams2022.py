@@ -47,7 +47,9 @@ class Gwilliams2022(SpeechRecordings):
     def recordings(self, subject: str) -> tuple[Recording, ...]:
         """Every session and task of a subject that has events."""
         if subject not in self.subjects():
-            raise DataError(f"gwilliams2022: unknown subject {subject!r}; {self.root} holds {', '.join(self.subjects())}")
+            raise DataError(
+                f"gwilliams2022: unknown subject {subject!r}; {self.root} holds {', '.join(self.subjects())}"
+            )
         made = []
         for path in sorted((Path(self.root) / subject).glob("ses-*/meg/*_events.tsv")):
             match = _NAME.fullmatch(path.name)
@@ -107,7 +109,9 @@ def read_events(path: Path) -> pd.DataFrame:
         if missing:
             raise DataError(f"{path}, line {line + 2}: a word without {missing}, found the keys {sorted(said)}")
         sound = Path(str(said["sound"])).stem
-        rows.append((sound, float(said["start"]), float(duration), str(said["word"]), said["sequence_id"], float(onset)))
+        rows.append(
+            (sound, float(said["start"]), float(duration), str(said["word"]), said["sequence_id"], float(onset))
+        )
     if not rows:
         raise DataError(f"{path}: no word of a sentence (kind 'word', condition 'sentence') in {len(table)} events")
     words = pd.DataFrame(rows, columns=["sound", "onset_s", "duration_s", "word", "sentence", "recorded_s"])
@@ -150,7 +154,9 @@ def write_fake(
                 folder = root / f"sub-{number + 1:02d}" / f"ses-{session}" / "meg"
                 folder.mkdir(parents=True, exist_ok=True)
                 stem = f"sub-{number + 1:02d}_ses-{session}_task-{task}"
-                signal = fake_recording([story], [2.0], n_channels, 200.0, 1e-13, seed + 10 * number + 2 * session + task)
+                signal = fake_recording(
+                    [story], [2.0], n_channels, 200.0, 1e-13, seed + 10 * number + 2 * session + task
+                )
                 raw = mne.io.RawArray(signal, info, verbose="error")
                 raw.save(folder / f"{stem}_meg.fif", overwrite=True, verbose="error")
                 _events(story, 2.0).to_csv(folder / f"{stem}_events.tsv", sep="\t", index=False)

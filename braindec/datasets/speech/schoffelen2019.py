@@ -80,7 +80,9 @@ class Schoffelen2019(SpeechRecordings):
     def recordings(self, subject: str) -> tuple[Recording, ...]:
         """The auditory recording of a subject; words are placed by the events that start their sound."""
         if subject not in self.subjects():
-            raise DataError(f"schoffelen2019: unknown subject {subject!r}; {self.root} holds {', '.join(self.subjects())}")
+            raise DataError(
+                f"schoffelen2019: unknown subject {subject!r}; {self.root} holds {', '.join(self.subjects())}"
+            )
         path = Path(self.root) / subject / "meg" / f"{subject}_task-auditory_events.tsv"
         starts = started_sounds(path)
         words = self.transcript()
@@ -125,7 +127,9 @@ def started_sounds(path: Path) -> pd.DataFrame:
     rows = table[numbers.notna()].assign(file=numbers.dropna().astype(int))
     onset = pd.to_numeric(rows["onset"], errors="coerce")
     if rows.empty or onset.isna().any():
-        raise DataError(f"{path}: expected events 'Start File N' with onsets in s, found {len(rows)} in {len(table)} rows")
+        raise DataError(
+            f"{path}: expected events 'Start File N' with onsets in s, found {len(rows)} in {len(table)} rows"
+        )
     if rows["file"].duplicated().any():
         twice = int(rows["file"][rows["file"].duplicated()].iloc[0])
         raise DataError(f"{path}: 'Start File {twice}' occurs more than once; each sentence is heard once")
@@ -157,9 +161,7 @@ def read_textgrid(path: Path, tier: str) -> pd.DataFrame:
     return pd.DataFrame(words, columns=["onset_s", "duration_s", "word"])
 
 
-def write_fake(
-    root: str | Path, n_subjects: int = 2, n_sounds: int = 8, n_channels: int = 10, seed: int = 0
-) -> None:
+def write_fake(root: str | Path, n_subjects: int = 2, n_sounds: int = 8, n_channels: int = 10, seed: int = 0) -> None:
     """Write events, TextGrids and WAV files as published; recordings as FIF (published: CTF ``.ds``, 273 sensors)."""
     import mne
 

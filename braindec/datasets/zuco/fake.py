@@ -79,7 +79,10 @@ def write_v73(path: Path, texts: list[str], signals: list[np.ndarray]) -> None:
 def _write_texts(root: Path, sentences: list[Sentence]) -> None:
     folder = root / "task_materials"
     folder.mkdir(parents=True, exist_ok=True)
-    lines = {"sentiment": ["sentence_id;sentence;control;sentiment_label"], "relation": ["sentence_id;sentence;control;relation_types"]}
+    lines = {
+        "sentiment": ["sentence_id;sentence;control;sentiment_label"],
+        "relation": ["sentence_id;sentence;control;relation_types"],
+    }
     for number, s in enumerate(sentences):
         kind, label = ("sentiment", _SENTIMENT[s.sentiment]) if s.sentiment else ("relation", s.relation.upper())
         lines[kind].append(f"{number};{s.text};;{label}")

@@ -36,7 +36,9 @@ def read_sentences(path: Path, remedy: str) -> Iterator[Sentence]:
     elif header.startswith(b"MATLAB 5.0"):
         found = _of_v5(path)
     else:
-        raise DataError(f"{path}: expected a MATLAB file of format 5.0 or 7.3, found {header[:12]!r}; download it again")
+        raise DataError(
+            f"{path}: expected a MATLAB file of format 5.0 or 7.3, found {header[:12]!r}; download it again"
+        )
     for number, (text, signal) in enumerate(found, start=1):
         if not text.strip():
             raise DataError(f"{path}: sentenceData({number}).content is empty; the file is damaged, download it again")
@@ -52,7 +54,9 @@ def _checked(signal: Any, path: Path, number: int) -> np.ndarray | None:
             f"{path}: sentenceData({number}).rawData: expected ({N_CHANNELS}, samples), found {values.shape}"
         )
     if np.nan_to_num(values[-1]).any():
-        raise DataError(f"{path}: sentenceData({number}).rawData: the last channel is not zero as published; see its order")
+        raise DataError(
+            f"{path}: sentenceData({number}).rawData: the last channel is not zero as published; see its order"
+        )
     return values
 
 

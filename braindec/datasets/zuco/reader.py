@@ -72,7 +72,9 @@ class ZuCo:
     ) -> None:
         unknown = [task for task in tasks if task not in CORPUS]
         if unknown or not tasks or n_times < 8 or rate_hz <= 0:
-            raise DataError(f"zuco: expected tasks of {sorted(CORPUS)} and 8 time points or more, found {tasks}, {n_times}")
+            raise DataError(
+                f"zuco: expected tasks of {sorted(CORPUS)} and 8 time points or more, found {tasks}, {n_times}"
+            )
         self.root = root
         self.release = release
         self.tasks = tasks
@@ -92,7 +94,9 @@ class ZuCo:
             if match and match[2] in self.tasks:
                 found.setdefault(match[1], {})[match[2]] = path
         if not found:
-            raise DataError(f"{self.root}: no Matlab_files/resultsXXX_TASK.mat of the tasks {list(self.tasks)}; {REMEDY}")
+            raise DataError(
+                f"{self.root}: no Matlab_files/resultsXXX_TASK.mat of the tasks {list(self.tasks)}; {REMEDY}"
+            )
         return found
 
     def subjects(self) -> tuple[str, ...]:

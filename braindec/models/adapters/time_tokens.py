@@ -23,7 +23,9 @@ class TimeTokens(nn.Module):
     def __init__(self, signal: SignalShape, width: int = 128, patch: int = 1) -> None:
         super().__init__()
         if patch < 1 or signal.n_times % patch:
-            raise DataError(f"TimeTokens.patch: {patch} does not divide the {signal.n_times} time points; choose another")
+            raise DataError(
+                f"TimeTokens.patch: {patch} does not divide the {signal.n_times} time points; choose another"
+            )
         self.project = nn.Conv1d(signal.n_space, width, patch, stride=patch)
         self.prompt = nn.Parameter(0.02 * torch.randn(1, 1, width))
         self.out_shape = (1 + signal.n_times // patch, width)

@@ -46,7 +46,9 @@ class Attention(nn.Module):
 
 def perceptron(width: int, ratio: int, dropout: float) -> nn.Sequential:
     """Two linear maps with GELU between them."""
-    return nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(ratio * width, width))
+    return nn.Sequential(
+        nn.Linear(width, ratio * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(ratio * width, width)
+    )
 
 
 class PromptedBlock(nn.Module):
