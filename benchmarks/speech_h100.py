@@ -3,12 +3,12 @@
     python benchmarks/speech_h100.py --out speech.json        # under a minute on one H100
     python benchmarks/speech_h100.py --tiny                    # seconds on a CPU, for checking the script
 
-27 people, 208 sensors, 56 h as 3 s segments of 360 samples (67,200 trials), targets of 360 x 1024 values, the network of
-``experiment=speech_meg`` in bfloat16. Trials and targets lie in main memory and are streamed; a part of them is made, the
-epoch's time is that of the measured steps times the number of steps. Roofline: FLOPs / 777 TFLOP/s (bfloat16 matrix
-products measured on an H100); FLOPs: 6 a weight and time point of convolutions, linear maps, merger and subject layers.
-Extraction: wav2vec2-large with random weights in bfloat16, passage by passage, from samples in main memory to float32
-target embeddings there.
+27 people, 208 sensors, 56 h as 3 s segments of 360 samples (67,200 trials), targets of 360 x 1024 values, the network
+of ``experiment=speech_meg`` in bfloat16. Trials and targets lie in main memory and are streamed; a part of them is
+made, the epoch's time is that of the measured steps times the number of steps. Roofline: FLOPs / 777 TFLOP/s (bfloat16
+matrix products measured on an H100); FLOPs: 6 a weight and time point of convolutions, linear maps, merger and subject
+layers. Extraction: wav2vec2-large with random weights in bfloat16, passage by passage, from samples in main memory to
+float32 target embeddings there.
 """
 
 from __future__ import annotations

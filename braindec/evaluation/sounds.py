@@ -56,6 +56,7 @@ def heard_items(decoded: Sequence[Evidence], count: int = 2, seed: int = 0) -> t
 
 
 def _clip(gallery: Stimuli, row: int, note: str) -> Clip:
-    assert gallery.audio is not None and gallery.audio_rate_hz is not None
+    assert gallery.audio is not None
+    assert gallery.audio_rate_hz is not None
     words = "" if gallery.texts is None else gallery.texts[row]
     return Clip(gallery.audio[row], gallery.audio_rate_hz, words, note)

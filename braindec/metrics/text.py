@@ -1,7 +1,7 @@
 """Scores of generated sentences: word error rate, ROUGE, and how many of them differ.
 
-Words are those of `braindec.metrics.captions.tokens`: lower case, without punctuation. All texts must have been generated
-without true tokens; these metrics cannot tell, the stage's name in the chain can.
+Words are those of `braindec.metrics.captions.tokens`: lower case, without punctuation. All texts must have been
+generated without true tokens; these metrics cannot tell, the stage's name in the chain can.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ class FillPadding:
 def _lengths(trials: Trials) -> np.ndarray:
     if VALID not in trials.table.columns:
         raise DataError(
-            f"FillPadding: the trial table of subject {trials.subject!r} has no column {VALID!r}; this transform is for "
-            "data sets whose trials are padded"
+            f"FillPadding: the trial table of subject {trials.subject!r} has no column {VALID!r}; this transform is "
+            "for data sets whose trials are padded"
         )
     return trials.table[VALID].to_numpy(dtype=np.int64)

@@ -1,8 +1,8 @@
 """Continuous speech: passages of whole sentences, and the segments that are cut from them.
 
-A *passage* is a run of whole sentences of one sound (Defossez et al. 2023 split by such sentence blocks). It is the unit
-that lies wholly in training, validation or test; a segment never crosses its passage's ends, neither in the sound nor in
-the recording, and what a network makes of a sound is computed passage by passage.
+A *passage* is a run of whole sentences of one sound (Defossez et al. 2023 split by such sentence blocks). It is the
+unit that lies wholly in training, validation or test; a segment never crosses its passage's ends, neither in the sound
+nor in the recording, and what a network makes of a sound is computed passage by passage.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Log-mel amplitudes, standardised over the passage, pass two layers of random convolutions over time with a saturating
 nonlinearity between them. Its weights are a function of a seed, nothing was trained, and it needs no download. The
-simulated listener's cortex follows these features (`braindec.datasets.simulated.listening`), so that decoding them works
-better than decoding the mel spectrogram *by construction*.
+simulated listener's cortex follows these features (`braindec.datasets.simulated.listening`), so that decoding them
+works better than decoding the mel spectrogram *by construction*.
 
 Legend: n samples, K time points, M mel bands, D features.
 """

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-FUNCTION_WORDS = frozenset(
-    ["a", "an", "the", "this", "that", "its", "his", "her", "of", "in", "on", "at", "to", "by", "for", "from", "with", "and", "or", "who", "was", "is", "most", "through", "as"]
-)
+_FUNCTION_WORDS = "a an the this that its his her of in on at to by for from with and or who was is most through as"
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 
 
 def word_vector(word: str, n_dims: int) -> np.ndarray:

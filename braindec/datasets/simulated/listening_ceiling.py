@@ -15,8 +15,8 @@ from braindec.types import DataError
 def ideal_ranks(dataset: SimulatedListening, subject: str, rows: np.ndarray) -> np.ndarray:
     """Rank (N,) of each trial's own segment among the given ones, 1 is best, for the ideal observer.
 
-    The observer knows the noiseless signal of every candidate and the covariance of the noise over sensors and time, and
-    ranks candidates by their likelihood (a matched filter): no decoder of single trials ranks better on average.
+    The observer knows the noiseless signal of every candidate and the covariance of the noise over sensors and time,
+    and ranks candidates by their likelihood (a matched filter): no decoder of single trials ranks better on average.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Sentences for simulated listening and reading: reviews with a sentiment and biographies with a relation.
 
-Sentence *i* of a seed is a function of these two numbers; no two sentences of a `draw_sentences` call have the same words.
+Sentence *i* of a seed is a function of these two numbers; no two sentences of a `draw_sentences` call have the same
+words.
 """
 
 from __future__ import annotations
@@ -11,23 +12,28 @@ import numpy as np
 
 from braindec.types import DataError
 
-FIRST = ["anna", "boris", "carla", "david", "elena", "felix", "greta", "henrik", "irene", "jonas", "karin", "louis", "maria", "nadia", "oscar", "petra"]
-LAST = ["keller", "moreau", "lindgren", "ortega", "novak", "walsh", "tanaka", "berger", "costa", "holm", "farrow", "ivanov"]
-PLACES = ["bergen", "lisbon", "prague", "dublin", "geneva", "oslo", "naples", "krakow", "vienna", "boston", "quito", "hanoi"]
-YEARS = ["eighteen", "nineteen", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+FIRST = _words("anna boris carla david elena felix greta henrik irene jonas karin louis maria nadia oscar petra")
+LAST = _words("keller moreau lindgren ortega novak walsh tanaka berger costa holm farrow ivanov")
+PLACES = _words("bergen lisbon prague dublin geneva oslo naples krakow vienna boston quito hanoi")
+YEARS = _words("eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety")
 ADJECTIVES = {
-    "positive": ["brilliant", "charming", "moving", "wonderful", "clever", "graceful"],
-    "negative": ["tedious", "clumsy", "hollow", "dreadful", "shallow", "careless"],
-    "neutral": ["lengthy", "modern", "quiet", "familiar", "simple", "recent"],
+    "positive": _words("brilliant charming moving wonderful clever graceful"),
+    "negative": _words("tedious clumsy hollow dreadful shallow careless"),
+    "neutral": _words("lengthy modern quiet familiar simple recent"),
 }
-WORKS = ["film", "novel", "play", "album", "exhibition", "documentary", "opera", "comedy", "thriller", "series"]
-PARTS = ["plot", "dialogue", "music", "acting", "photography", "ending", "pacing", "script", "lighting", "editing"]
+WORKS = _words("film novel play album exhibition documentary opera comedy thriller series")
+PARTS = _words("plot dialogue music acting photography ending pacing script lighting editing")
 VERBS = {
-    "positive": ["delights", "rewards", "impresses", "enchants"],
-    "negative": ["disappoints", "bores", "annoys", "exhausts"],
-    "neutral": ["follows", "describes", "records", "observes"],
+    "positive": _words("delights rewards impresses enchants"),
+    "negative": _words("disappoints bores annoys exhausts"),
+    "neutral": _words("follows describes records observes"),
 }
-AUDIENCE = ["viewers", "critics", "children", "students", "families", "listeners", "readers", "travellers"]
+AUDIENCE = _words("viewers critics children students families listeners readers travellers")
 RELATIONS = {
     "award": ("received the {thing} prize in {place}", "was given the {thing} prize in {place}"),
     "education": ("studied {thing} at the university of {place}", "took a degree in {thing} in {place}"),
@@ -35,7 +41,7 @@ RELATIONS = {
     "employer": ("worked for the {thing} institute of {place}", "was employed by the {place} institute of {thing}"),
     "visited": ("travelled to {place} to see the {thing} museum", "visited the {thing} museum of {place}"),
 }
-THINGS = ["physics", "medicine", "poetry", "chemistry", "painting", "history", "music", "biology", "geology", "weaving", "aviation"]
+THINGS = _words("physics medicine poetry chemistry painting history music biology geology weaving aviation")
 RELATION_TASK, SENTIMENT_TASK = "biography", "review"
 
 

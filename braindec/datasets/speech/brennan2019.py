@@ -6,6 +6,7 @@ ONE 14:e0207741; recordings doi.org/10.7302/Z29C6VNH (CC BY 4.0).
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -53,7 +54,8 @@ class Brennan2019(SpeechRecordings):
         lacking = sorted(set(words["sound"]) - set(starts))
         if lacking:
             raise DataError(
-                f"{path}: no marker says when {lacking[:3]} begins ({len(lacking)} of {len(set(words['sound']))} sounds)"
+                f"{path}: no marker says when {lacking[:3]} begins ({len(lacking)} of "
+                f"{words['sound'].nunique()} sounds)"
             )
         self._check_spacing(path, starts)
         recorded = words["onset_s"] + words["sound"].map(starts)
@@ -62,7 +64,7 @@ class Brennan2019(SpeechRecordings):
     def _check_spacing(self, path: Path, starts: dict[str, float]) -> None:
         """A sound may not begin before the one before it has ended: then one of the two clocks is wrong."""
         ordered = sorted(starts, key=lambda name: starts[name])
-        for one, other in zip(ordered, ordered[1:]):
+        for one, other in itertools.pairwise(ordered):
             gap = starts[other] - starts[one]
             lasts = len(self.sounds[one]) / self.sound_rate_hz
             if gap < 0.98 * lasts:
@@ -105,7 +107,7 @@ class Brennan2019(SpeechRecordings):
 
 
 def _places(names: tuple[str, ...]) -> np.ndarray | None:
-    """Places of the actiCAP electrodes (numbered 1 to 61 as in the easycap M10 layout); None where a name is another's."""
+    """Places of the electrodes, numbered 1 to 61 as in the easycap M10 layout; None where a name is another's."""
     import mne
 
     layout = mne.channels.make_standard_montage("easycap-M10").get_positions()["ch_pos"]

@@ -30,8 +30,8 @@ PAUSE_S = 0.45
 class Broderick2019(SpeechRecordings):
     """3 s segments of EEG (volt) about every word of each run.
 
-    Files: ``EEG/Subject1/Subject1_Run1.mat`` (``eegData`` in microvolt, ``fs``), ``Stimuli/Text/Run1.mat`` (``wordVec``,
-    ``onset_time``, ``offset_time`` and perhaps ``sentence_boundaries``, the s at which sentences end) and
+    Files: ``EEG/Subject1/Subject1_Run1.mat`` (``eegData`` in microvolt, ``fs``), ``Stimuli/Text/Run1.mat``
+    (``wordVec``, ``onset_time``, ``offset_time`` and perhaps ``sentence_boundaries``, the s at which sentences end) and
     ``Stimuli/Audio/audio1.wav``, which begins with the recording. Parameters: see `SpeechRecordings`.
     """
 
@@ -87,8 +87,8 @@ class Broderick2019(SpeechRecordings):
         lasts = len(self.sounds[f"audio{_number(path.stem)}"]) / self.sound_rate_hz
         if rate <= 0 or not 0.9 < signal.shape[1] / rate / lasts < 1.5:
             raise DataError(
-                f"{path}: {signal.shape[1]} samples at fs={rate:g} Hz are {signal.shape[1] / max(rate, 1e-9):.1f} s, the "
-                f"sound lasts {lasts:.1f} s; the sampling rate of one of them is wrong"
+                f"{path}: {signal.shape[1]} samples at fs={rate:g} Hz are {signal.shape[1] / max(rate, 1e-9):.1f} s, "
+                f"the sound lasts {lasts:.1f} s; the sampling rate of one of them is wrong"
             )
         if self.band_hz is not None:
             low, high = self.band_hz

@@ -29,8 +29,8 @@ _NAME = re.compile(r"(sub-\w+)_ses-(\d+)_task-(\d+)_events\.tsv")
 class Gwilliams2022(SpeechRecordings):
     """3 s segments of MEG (tesla) about every word of the stories; word lists between them are left out.
 
-    Sessions and tasks, 0-based on disk, become sessions and runs from 1. Both sessions tell the same stories: the second
-    one's trials are repetitions. Parameters: see `SpeechRecordings`.
+    Sessions and tasks, 0-based on disk, become sessions and runs from 1. Both sessions tell the same stories: the
+    second one's trials are repetitions. Parameters: see `SpeechRecordings`.
     """
 
     name = "gwilliams2022"

@@ -29,9 +29,9 @@ _INTERVAL = re.compile(r'xmin\s*=\s*([-\d.eE]+)\s+xmax\s*=\s*([-\d.eE]+)\s+text\
 class Schoffelen2019(SpeechRecordings):
     """3 s segments of MEG (tesla) about the words of each sentence; sentences too short for a segment give none.
 
-    Files: ``sub-A2002/meg/sub-A2002_task-auditory_meg.ds``, its ``events.tsv`` whose ``value`` says ``Start File 3`` when
-    a sound begins, ``stimuli/audio_files/EQ_Ramp_Int2_Int1LPF003.wav``, and a Praat TextGrid of each sound with a tier of
-    words in ``textgrids``.
+    Files: ``sub-A2002/meg/sub-A2002_task-auditory_meg.ds``, its ``events.tsv`` whose ``value`` says ``Start File 3``
+    when a sound begins, ``stimuli/audio_files/EQ_Ramp_Int2_Int1LPF003.wav``, and a Praat TextGrid of each sound with a
+    tier of words in ``textgrids``.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def started_sounds(path: Path) -> pd.DataFrame:
 
 
 def read_textgrid(path: Path, tier: str) -> pd.DataFrame:
-    """Words of one tier of a Praat TextGrid (long text format): ``onset_s``, ``duration_s``, ``word``; silences left out.
+    """Words of one tier of a Praat TextGrid (long text format): ``onset_s``, ``duration_s``, ``word``; no silences.
 
     Raises
     ------

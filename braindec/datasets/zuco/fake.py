@@ -21,7 +21,7 @@ _SENTIMENT = {"negative": "-1", "neutral": "0", "positive": "1"}
 def write_fake(
     root: str | Path, release: Literal[1, 2] = 1, n_subjects: int = 2, n_sentences: int = 4, seed: int = 0
 ) -> None:
-    """Write the published tree with ``n_sentences`` a task, one of which each person skipped; labels and paraphrases."""
+    """Write the published tree with ``n_sentences`` a task, one of them skipped; labels and paraphrases."""
     root = Path(root)
     drawn = draw_sentences(12 * n_sentences, seed)
     reviews = [s for s in drawn if s.corpus == SENTIMENT_TASK]

@@ -44,8 +44,8 @@ class ZuCo:
     """Padded sentences float32 (trial, channel, time) in volt; one trial a sentence that a person read.
 
     The same sentence, read by several people or in several tasks, is one stimulus, named by the hash of its words; the
-    split may not divide it. Zeros follow a sentence's end (`braindec.signals.padding.FillPadding` hides them), and what is
-    longer is cut.
+    split may not divide it. Zeros follow a sentence's end (`braindec.signals.padding.FillPadding` hides them), and what
+    is longer is cut.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class ZuCo:
         )
 
     def stimuli(self) -> Stimuli:
-        """Every sentence: ``texts``; ``captions``, its paraphrases; ``extras`` ``sentiment``, ``relation``, ``corpus``."""
+        """Every sentence: ``texts``; ``captions``, paraphrases; ``extras`` ``sentiment``, ``relation``, ``corpus``."""
         texts: dict[str, str] = {}
         corpus: dict[str, str] = {}
         for tasks in self._files.values():

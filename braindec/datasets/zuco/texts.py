@@ -15,7 +15,7 @@ SENTIMENT = {"-1": "negative", "0": "neutral", "1": "positive"}
 
 
 def read_labels(folder: Path, kind: str) -> dict[str, str]:
-    """Sentence key -> label, of the files whose name holds ``kind`` (``sentiment_labels_task1.csv``); empty without any.
+    """Sentence key -> label, of files whose name holds ``kind`` (``sentiment_labels_task1.csv``); empty without any.
 
     Several relations of a sentence are kept as the first one named.
 

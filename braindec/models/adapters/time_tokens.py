@@ -1,4 +1,7 @@
-"""Stretches of time become tokens, after a token that says who reads. Legend: B batch, S space, T time, K tokens, W width."""
+"""Stretches of time become tokens, after a token that says who reads.
+
+Legend: B batch, S space, T time, K tokens, W width.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from braindec.types import DataError
 
 
 class TimeTokens(nn.Module):
-    """All channels of each stretch of ``patch`` samples as one token, after the subject's prompt: (B, S, T) -> (B, 1 + K, W).
+    """Each stretch of ``patch`` samples as one token, after the subject's prompt: (B, S, T) -> (B, 1 + K, W).
 
     Source: GLIM (tokens of width 128 and a prompt embedding; code ours).
 

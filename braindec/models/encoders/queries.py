@@ -52,7 +52,7 @@ def perceptron(width: int, ratio: int, dropout: float) -> nn.Sequential:
 
 
 class PromptedBlock(nn.Module):
-    """Self-attention and perceptron whose layer norms are scaled, shifted and gated by a prompt; the identity at first."""
+    """Self-attention and perceptron; a prompt scales, shifts and gates their layer norms. The identity at first."""
 
     def __init__(self, width: int, n_heads: int, ratio: int, dropout: float) -> None:
         super().__init__()

@@ -45,7 +45,8 @@ def test_states_are_those_of_transformers(network: Seq2Seq, weights: Path) -> No
 
 def test_loss_equals_transformers_own_and_reaches_the_states_alone(network: Seq2Seq) -> None:
     ids = torch.from_numpy(network.ids(TEXTS, 6))
-    assert ids[1].tolist()[-2:] == [IGNORED, IGNORED] and (ids[0, :4] > 2).all()
+    assert ids[1].tolist()[-2:] == [IGNORED, IGNORED]
+    assert (ids[0, :4] > 2).all()
     states = torch.randn(2, 6, 16, requires_grad=True)
     loss = network.loss(states, ids)
     from transformers.modeling_outputs import BaseModelOutput
@@ -53,7 +54,8 @@ def test_loss_equals_transformers_own_and_reaches_the_states_alone(network: Seq2
     expected = network.module(encoder_outputs=BaseModelOutput(last_hidden_state=states), labels=ids).loss
     torch.testing.assert_close(loss, expected)
     loss.backward()
-    assert states.grad is not None and states.grad.abs().sum() > 0
+    assert states.grad is not None
+    assert states.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in network.module.parameters())
 
 

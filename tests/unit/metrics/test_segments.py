@@ -59,7 +59,8 @@ def test_thinned_candidates_do_not_overlap(perfect: Evidence) -> None:
     assert score.gallery_size == 4
     assert score.chance == pytest.approx(0.25)
     half = places_of(perfect.gallery, 0.7)
-    assert half is not None and half.thinned_G.all()
+    assert half is not None
+    assert half.thinned_G.all()
 
 
 def test_errors_of_word_and_of_sentence_are_told_apart(perfect: Evidence) -> None:

@@ -53,7 +53,8 @@ def test_rouge_equals_the_reference() -> None:
         expected = scorer.score(true, said)
         assert found["rouge1"][row] == pytest.approx(expected["rouge1"].fmeasure)
         assert found["rouge2"][row] == pytest.approx(expected["rouge2"].fmeasure)
-    assert found["rougeL"][3] == 1 and found["rougeL"][2] == 0
+    assert found["rougeL"][3] == 1
+    assert found["rougeL"][2] == 0
 
 
 def test_distinct_texts_count() -> None:
@@ -79,7 +80,8 @@ def test_zero_shot_stands_beside_the_majority_class() -> None:
         )
     )[0]
     np.testing.assert_array_equal(score.values, [1, 1, 1, 1, np.nan])
-    assert score.chance == 0.75 and score.name == "kind_zero_shot"
+    assert score.chance == 0.75
+    assert score.name == "kind_zero_shot"
 
 
 def test_predictions_without_direction_draw_a_label() -> None:

@@ -70,7 +70,8 @@ def test_glim_has_its_published_shapes() -> None:
     parts = build({key: config[key] for key in ("adapter", "encoder")})
     adapter = parts["adapter"](signal=SignalShape(104, 1280))
     encoder = parts["encoder"](in_shape=adapter.out_shape)
-    assert adapter.out_shape == (1281, 128) and encoder.out_shape == (96, 1024)
+    assert adapter.out_shape == (1281, 128)
+    assert encoder.out_shape == (96, 1024)
     assert len(encoder.blocks) == len(encoder.decoder) == 6
     with torch.no_grad():
         assert encoder.eval()(adapter(torch.randn(1, 104, 1280))).shape == (1, 96, 1024)

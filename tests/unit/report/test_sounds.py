@@ -60,8 +60,11 @@ def test_items_are_chosen_by_the_place_of_the_truth() -> None:
     items = heard_items([speech()], count=1)
     assert [item.rule for item in items] == ["best", "median", "worst", "random"]
     best, worst = items[0], items[2]
-    assert best.rank == 1 and best.found[0].note.endswith("(right)")
-    assert worst.item_id == "i2" and worst.rank > 1 and worst.found[0].words == "one <b>"
+    assert best.rank == 1
+    assert best.found[0].note.endswith("(right)")
+    assert worst.item_id == "i2"
+    assert worst.rank > 1
+    assert worst.found[0].words == "one <b>"
     np.testing.assert_array_equal(worst.heard.sound, speech().gallery.audio[2])
     silent = replace(speech(), gallery=Stimuli(("a", "b", "c")))
     assert heard_items([silent]) == () == heard_items([])
@@ -72,4 +75,6 @@ def test_a_page_with_sounds_escapes_words(make_content, tmp_path) -> None:
     item = HeardItem("i0", "best", 1.0, 3, clip, (clip,), "mel", np.ones((5, 4)), np.zeros((5, 4)))
     assert [c["kind"] for c in sound_cards([item])[0]["clips"]] == ["heard", "found"]
     page = write_report(tmp_path / "r.html", replace(make_content(), sounds=(item,))).read_text()
-    assert page.count("<audio controls") == 2 and "one &lt;b&gt;" in page and 'id="sounds"' in page
+    assert page.count("<audio controls") == 2
+    assert "one &lt;b&gt;" in page
+    assert 'id="sounds"' in page

@@ -131,7 +131,8 @@ def test_token_ids_repeat_paraphrases_where_there_are_few() -> None:
             return np.array([[len(t)] * length for t in texts])
 
     values = TokenIds(Words(), 4, 3).embed(Stimuli(("a", "b"), captions=(("one", "three"), ("seven!!",))))
-    assert values.dtype == np.float32 and values[:, :, 0].tolist() == [[3, 5, 3], [7, 7, 7]]
+    assert values.dtype == np.float32
+    assert values[:, :, 0].tolist() == [[3, 5, 3], [7, 7, 7]]
     assert TokenIds(Words(), 4).fingerprint() != TokenIds(Words(), 5).fingerprint()
     with pytest.raises(DataError):
         TokenIds(Words()).embed(Stimuli(("a",)))

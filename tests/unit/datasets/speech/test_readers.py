@@ -54,9 +54,11 @@ def test_recordings_follow_their_own_sound(written, name: str) -> None:
     dataset = reader(name, written(name))
     trials, stimuli = dataset.trials(dataset.subjects()[0]), dataset.stimuli()
     assert trials.signal.shape[1:] == ((3 if name == "brennan2019" else 4), 120)
-    assert trials.times_s is not None and trials.times_s[0] == pytest.approx(-0.35)
+    assert trials.times_s is not None
+    assert trials.times_s[0] == pytest.approx(-0.35)
     rows = stimuli.rows(trials.table["stimulus_id"].tolist())
-    assert stimuli.audio is not None and stimuli.audio_rate_hz is not None
+    assert stimuli.audio is not None
+    assert stimuli.audio_rate_hz is not None
     own, other = [], []
     for trial, row in zip(range(0, len(trials), 7), rows[::7]):
         heard = envelope(stimuli.audio[row], stimuli.audio_rate_hz, 40.0)

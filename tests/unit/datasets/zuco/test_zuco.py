@@ -44,7 +44,8 @@ def test_both_formats_hold_the_same(tmp_path: Path) -> None:
     first, second = (list(read_sentences(tmp_path / name, "")) for name in ("a.mat", "b.mat"))
     assert [text for text, _ in first] == [text for text, _ in second] == texts
     np.testing.assert_array_equal(first[0][1], second[0][1])
-    assert first[1][1] is None and second[1][1] is None
+    assert first[1][1] is None
+    assert second[1][1] is None
 
 
 def test_the_format_is_seen_from_the_content_not_from_the_release(tmp_path: Path) -> None:
@@ -59,7 +60,8 @@ def test_the_format_is_seen_from_the_content_not_from_the_release(tmp_path: Path
 def test_labels_and_paraphrases_reach_their_sentences(root) -> None:
     release, path = root
     stimuli = ZuCo(str(path), release, paraphrases="paraphrases.tsv").stimuli()
-    assert stimuli.captions is not None and stimuli.texts is not None
+    assert stimuli.captions is not None
+    assert stimuli.texts is not None
     assert all(len(own) == 3 and text in own for text, own in zip(stimuli.texts, stimuli.captions))
     for corpus, sentiment, relation in zip(*(stimuli.extras[k] for k in ("corpus", "sentiment", "relation"))):
         assert bool(sentiment) == (corpus == "review")
@@ -115,7 +117,8 @@ def test_a_channel_that_is_not_finite_is_named_or_dropped(tmp_path: Path) -> Non
     with pytest.raises(DataError, match="'E8'"):
         ZuCo(str(tmp_path), 1).trials("ZAB")
     kept = ZuCo(str(tmp_path), 1, bad_positions="drop").trials("ZAB")
-    assert kept.space.size == 103 and np.isfinite(kept.signal).all()
+    assert kept.space.size == 103
+    assert np.isfinite(kept.signal).all()
 
 
 def test_an_empty_paraphrase_is_refused(tmp_path: Path) -> None:
