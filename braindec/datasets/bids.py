@@ -46,8 +46,9 @@ class BIDSMEEG(BIDSRuns):
     window_s, rate_hz : the trial's window around onset and its sampling rate.
     band_hz : pass band (low, high) of a filter over the whole run, or None.
     meg_type : ``mag`` or ``grad``, which sensors of a MEG.
-    images, image_size_px : folder of the pictures below ``root``, and the side to which they are resized.
+    images, image_size_px : folder of the pictures or WAV files below ``root``, and the side that pictures get.
     bad_positions : what to do with channels that are constant, or not finite.
+    texts : the stimulus column holds the text that was read.
     """
 
     def __init__(
@@ -64,8 +65,10 @@ class BIDSMEEG(BIDSRuns):
         images: str = "stimuli",
         image_size_px: int | None = None,
         bad_positions: BadPositions = "raise",
+        texts: bool = False,
     ) -> None:
         super().__init__(root, task, stimulus, concept, images, image_size_px)
+        self.texts = texts
         self.modality = modality
         self.window_s = window_s
         self.rate_hz = rate_hz

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from braindec.datasets.files import ImageFiles, fingerprint, number_repetitions, read_table
+from braindec.datasets.speech.recordings import read_wav
 from braindec.types import DataError, Stimuli
 
 REMEDY = "check the data set's root, task and suffix against its file names"
@@ -24,10 +27,11 @@ class BIDSRuns:
     ----------
     root, task : the BIDS folder, and which runs.
     stimulus, concept : columns of ``events.tsv``; no concept: the stimulus itself.
-    images, image_size_px : folder of the pictures below ``root``, and the side to which they are resized.
+    images, image_size_px : folder of the pictures or WAV files below ``root``, and the side that pictures get.
     """
 
     name = "bids"
+    texts = False
 
     def __init__(
         self, root: str, task: str, stimulus: str, concept: str | None, images: str, image_size_px: int | None
@@ -48,7 +52,10 @@ class BIDSRuns:
         return tuple(found)
 
     def stimuli(self) -> Stimuli:
-        """Every stimulus that an event names; with pictures when ``images`` is a folder of files named so."""
+        """Every stimulus that an event names; with pictures or sounds where ``images`` holds files named so.
+
+        With ``texts`` the stimulus column itself is what was read.
+        """
         shown: dict[str, str] = {}
         for subject in self.subjects():
             for path in self.runs(subject):
@@ -56,8 +63,15 @@ class BIDSRuns:
                 shown.update(zip(events["stimulus_id"], events["concept"]))
         ids = sorted(shown)
         folder = Path(self.root) / self.images
-        pictures = ImageFiles([folder / i for i in ids], self.image_size_px) if (folder / ids[0]).is_file() else None
-        return Stimuli(ids=tuple(ids), concepts=tuple(shown[i] for i in ids), images=pictures)
+        found = Stimuli(ids=tuple(ids), concepts=tuple(shown[i] for i in ids))
+        if self.texts:
+            return replace(found, texts=tuple(ids), captions=tuple((text,) for text in ids))
+        if not (folder / ids[0]).is_file():
+            return found
+        if ids[0].lower().endswith(".wav"):
+            audio, rate_hz = _sounds([folder / i for i in ids])
+            return replace(found, audio=audio, audio_rate_hz=rate_hz)
+        return replace(found, images=ImageFiles([folder / i for i in ids], self.image_size_px))
 
     def version(self) -> str:
         """12 hexadecimal digits from every run's events and recording."""
@@ -114,3 +128,14 @@ def entity(path: Path, name: str) -> int:
     """The number of an entity (``run-02``: 2) in a file name; 1 where the name has none."""
     match = re.search(rf"_{name}-(?:[A-Za-z]*)(\d+)", path.name)
     return int(match[1]) if match else 1
+
+
+def _sounds(paths: Sequence[Path]) -> tuple[tuple[np.ndarray, ...], float]:
+    """Waveforms of WAV files and their one rate. Raises `DataError` when their rates differ."""
+    read = [read_wav(path, REMEDY) for path in paths]
+    for path, (_, rate_hz) in zip(paths, read, strict=True):
+        if rate_hz != read[0][1]:
+            raise DataError(
+                f"{path}: {rate_hz:g} Hz, while {paths[0].name} has {read[0][1]:g} Hz; resample them to one rate"
+            )
+    return tuple(sound for sound, _ in read), read[0][1]

@@ -86,3 +86,27 @@ def test_damaged_derivatives_are_refused(root: Path) -> None:
     volumes.unlink()
     with pytest.raises(DataError, match="missing"):
         BIDSFMRI(str(root), "scan").trials("sub-01")
+
+
+def test_sounds_and_texts_of_the_stimulus_column(tmp_path: Path) -> None:
+    from scipy.io import wavfile
+
+    write_fake(tmp_path)
+    for path in tmp_path.glob("sub-*/eeg/*_events.tsv"):
+        path.write_text(path.read_text().replace(".png", ".wav"))
+    wave = np.linspace(-0.5, 0.5, 200, dtype=np.float32)
+    for i in range(4):
+        wavfile.write(tmp_path / "stimuli" / f"s{i}.wav", 8000, wave * (i + 1) / 4)
+    stimuli = BIDSMEEG(str(tmp_path), "view").stimuli()
+    assert stimuli.audio is not None
+    assert stimuli.audio_rate_hz == 8000
+    np.testing.assert_allclose(stimuli.audio[1], wave / 2)
+    read = BIDSMEEG(str(tmp_path), "view", texts=True).stimuli()
+    assert read.texts == read.ids
+    assert read.audio is None
+    wavfile.write(tmp_path / "stimuli" / "s2.wav", 4000, wave)
+    with pytest.raises(DataError, match=r"s2\.wav: 4000 Hz"):
+        BIDSMEEG(str(tmp_path), "view").stimuli()
+    (tmp_path / "stimuli" / "s2.wav").unlink()
+    with pytest.raises(DataError, match=r"s2\.wav: the sound is missing"):
+        BIDSMEEG(str(tmp_path), "view").stimuli()

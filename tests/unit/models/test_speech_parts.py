@@ -97,7 +97,7 @@ def test_queries_see_only_earlier_queries() -> None:
     encoder, tokens = query_encoder(), torch.randn(1, 9, 16)
     with torch.no_grad():
         before = encoder(tokens)
-        encoder.queries[3] += 1
+        encoder.queries[3] += torch.randn(16)
         after = encoder(tokens)
     changed = (after - before)[0].abs().sum(dim=1) > 1e-5
     assert changed.tolist() == [False, False, False, True, True]

@@ -56,7 +56,7 @@ def test_context_is_the_passage_and_nothing_else() -> None:
     target.fit(stimuli)
     values = target.embed(stimuli)
     assert values.shape == (6, 150, 2)
-    sound = stimuli.extras["passage"][1].sound
+    sound = stimuli.extras["passage"][4].sound
     whole = np.abs(sound).cumsum()[:: int(RATE / 50)]
     np.testing.assert_allclose(values[4, :, 0], whole[100:250], rtol=1e-6)  # 2 s into the second passage
     # What is heard in the other passage changes nothing.
