@@ -44,7 +44,7 @@ class PassageTarget:
 
     Parameters
     ----------
-    network : e.g. `braindec.frozen.wav2vec2.Wav2Vec2` or `braindec.targets.sounds.Mel`.
+    network : e.g. `braindec.frozen.wav2vec2.Wav2Vec2` or `braindec.frozen.mel.MelSpectrogram`.
     standardise : each dimension less its training mean, over its training standard deviation.
     device : where the network runs: ``cpu``, ``cuda``, or ``auto`` for a GPU where there is one.
 

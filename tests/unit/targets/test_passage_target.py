@@ -3,15 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braindec.signals.audio import mel_spectrogram
+from braindec.frozen.mel import MelSpectrogram
 from braindec.signals.passages import Passage
 from braindec.targets.hashed_words import HashedWords
 from braindec.targets.passages import PassageTarget
-from braindec.targets.sounds import Mel, UntrainedSpeech
+from braindec.targets.sounds import UntrainedSpeech
 from braindec.targets.token_ids import TokenIds
 from braindec.types import DataError, Stimuli
 
 RATE = 8000.0
+
+
+def mel(n_bands: int = 20) -> MelSpectrogram:
+    return MelSpectrogram(n_bands=n_bands, rate_hz=RATE, window=256, hop=40, output_rate_hz=50.0)
 
 
 class Running:
@@ -76,36 +80,36 @@ def test_each_passage_is_heard_once_a_fit_and_embedding() -> None:
 
 def test_standardised_by_training_segments_only() -> None:
     stimuli = segments()
-    target = PassageTarget(Mel(50.0, 20))
+    target = PassageTarget(mel())
     target.fit(stimuli.select(["s0", "s1", "s2"]))
     values = target.embed(stimuli)
     np.testing.assert_allclose(values[:3].mean(axis=(0, 1)), 0, atol=1e-3)
     np.testing.assert_allclose(values[:3].std(axis=(0, 1)), 1, atol=1e-3)
     assert abs(values[3:].mean()) > 1e-4
-    again = PassageTarget(Mel(50.0, 20))
+    again = PassageTarget(mel())
     again.load_state(target.state())
     np.testing.assert_array_equal(again.embed(stimuli), values)
-    assert again.fingerprint() == target.fingerprint() != PassageTarget(Mel(50.0, 21)).fingerprint()
+    assert again.fingerprint() == target.fingerprint() != PassageTarget(mel(21)).fingerprint()
 
 
 def test_a_segment_s_mel_is_that_of_its_own_sound() -> None:
     stimuli = segments()
-    target = PassageTarget(Mel(50.0, 20), standardise=False)
+    target = PassageTarget(mel(), standardise=False)
     target.fit(stimuli)
     assert stimuli.audio is not None
-    alone = mel_spectrogram(stimuli.audio[4], RATE, 50.0, 20)
+    alone = mel().encode(Stimuli(("x",), audio=(stimuli.audio[4],), audio_rate_hz=RATE))[0]
     np.testing.assert_allclose(target.embed(stimuli)[4][2:-2], alone[2:-2], atol=1e-4)
 
 
 def test_bad_input() -> None:
     stimuli = segments()
     with pytest.raises(DataError, match="not fitted"):
-        PassageTarget(Mel()).embed(stimuli)
+        PassageTarget(mel()).embed(stimuli)
     with pytest.raises(DataError, match="segments of continuous speech"):
-        PassageTarget(Mel()).fit(Stimuli(("a",), audio=(np.zeros(10),), audio_rate_hz=RATE))
+        PassageTarget(mel()).fit(Stimuli(("a",), audio=(np.zeros(10),), audio_rate_hz=RATE))
     late = Stimuli(stimuli.ids, extras={**stimuli.extras, "start_s": np.array([0, 8.0, 5, 10, 12, 17])})
     with pytest.raises(DataError, match="'s1' at 8.00 s leaves its passage 'p0'"):
-        PassageTarget(Mel(50.0, 20)).fit(late)
+        PassageTarget(mel()).fit(late)
     with pytest.raises(DataError, match="no audio"):
         UntrainedSpeech().encode(Stimuli(("a",)))
 
