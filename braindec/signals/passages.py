@@ -55,16 +55,20 @@ class SegmentPlan:
     window_s : of the sound, seconds from the word's onset, end excluded.
     offset_s : the recording's window lies so much later: responses follow sounds.
     passage_s : shortest duration of a passage.
+    least_gap_s : words that begin sooner after the last segment's word have no segment of their own: memory grows with
+        the number of segments, and segments of neighbouring words share most of their samples.
     """
 
     window_s: tuple[float, float] = (-0.5, 2.5)
     offset_s: float = 0.15
     passage_s: float = 20.0
+    least_gap_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.window_s[0] >= self.window_s[1] or self.offset_s < 0 or self.passage_s < self.length_s:
+        negative = min(self.offset_s, self.least_gap_s) < 0
+        if self.window_s[0] >= self.window_s[1] or negative or self.passage_s < self.length_s:
             raise DataError(
-                f"segments: expected an increasing window, an offset of 0 or more and passages no shorter than the "
+                f"segments: expected an increasing window, offset and gap of 0 or more and passages no shorter than the "
                 f"window, found {self.window_s}, {self.offset_s} and {self.passage_s} s"
             )
 
@@ -113,7 +117,18 @@ def plan_segments(words: pd.DataFrame, lengths_s: dict[str, float], plan: Segmen
             f"segments: none of {len(table)} words has a window of {plan.length_s:g} s within its passage; use a "
             "shorter window or longer passages"
         )
-    return table[inside].reset_index(drop=True)
+    table = table[inside].reset_index(drop=True)
+    return table[_apart(table, plan.least_gap_s)].reset_index(drop=True) if plan.least_gap_s else table
+
+
+def _apart(table: pd.DataFrame, gap_s: float) -> np.ndarray:
+    """Boolean rows, in order of time, that begin at least ``gap_s`` after the last one kept of their sound."""
+    kept = np.zeros(len(table), dtype=bool)
+    last: dict[str, float] = {}
+    for row, (sound, onset_s) in enumerate(zip(table["sound"], table["onset_s"], strict=True)):
+        if onset_s - last.get(sound, -np.inf) >= gap_s - 1e-9:
+            kept[row], last[sound] = True, float(onset_s)
+    return kept
 
 
 def _check_words(words: pd.DataFrame, lengths_s: dict[str, float]) -> None:

@@ -63,7 +63,7 @@ class SpeechRecordings(ABC):
     root : the data set's folder.
     rate_hz : sampling rate to which recordings are brought.
     band_hz : pass band (low, high) of a filter over the whole run; None for none.
-    window_s, offset_s, passage_s : see `braindec.signals.passages.SegmentPlan`.
+    window_s, offset_s, passage_s, least_gap_s : see `braindec.signals.passages.SegmentPlan`.
     cache_dir : where signals are kept for memory-mapping; None: they are read into memory each time.
     bad_positions : what to do with channels that are constant, or not finite.
     """
@@ -80,6 +80,7 @@ class SpeechRecordings(ABC):
         window_s: tuple[float, float] = (-0.5, 2.5),
         offset_s: float = 0.15,
         passage_s: float = 20.0,
+        least_gap_s: float = 0.0,
         cache_dir: str | None = None,
         bad_positions: BadPositions = "raise",
     ) -> None:
@@ -89,6 +90,7 @@ class SpeechRecordings(ABC):
         self.window_s = window_s
         self.offset_s = offset_s
         self.passage_s = passage_s
+        self.least_gap_s = least_gap_s
         self.cache_dir = cache_dir
         self.bad_positions = bad_positions
 
@@ -115,7 +117,7 @@ class SpeechRecordings(ABC):
     @property
     def plan(self) -> SegmentPlan:
         """Where segments lie about a word."""
-        return SegmentPlan(self.window_s, self.offset_s, self.passage_s)
+        return SegmentPlan(self.window_s, self.offset_s, self.passage_s, self.least_gap_s)
 
     @cached_property
     def sounds(self) -> dict[str, np.ndarray]:

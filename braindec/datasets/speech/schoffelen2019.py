@@ -53,6 +53,7 @@ class Schoffelen2019(SpeechRecordings):
         band_hz: tuple[float, float] | None = (0.1, 40.0),
         window_s: tuple[float, float] = (-0.5, 2.5),
         offset_s: float = 0.15,
+        least_gap_s: float = 0.0,
         cache_dir: str | None = None,
         bad_positions: str = "raise",
     ) -> None:
@@ -63,6 +64,7 @@ class Schoffelen2019(SpeechRecordings):
             window_s=window_s,
             offset_s=offset_s,
             passage_s=window_s[1] - window_s[0],
+            least_gap_s=least_gap_s,
             cache_dir=cache_dir,
             bad_positions="drop" if bad_positions == "drop" else "raise",
         )

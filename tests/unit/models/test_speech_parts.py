@@ -63,6 +63,10 @@ def test_the_speech_loss_gives_unit_length_to_candidates_only() -> None:
 def test_a_target_at_another_rate_is_refused() -> None:
     with pytest.raises(DataError, match="output_rate_hz"):
         TimeHead((8, 100), (120, 4))
+    head = TimeHead((8, 120), (20, 4))
+    latent = torch.randn(1, 8, 120)
+    whole = head.layers(latent)[0].T
+    torch.testing.assert_close(head(latent).value_BKD[0, 3], whole[18:24].mean(dim=0))
 
 
 def test_glim_has_its_published_shapes() -> None:

@@ -87,6 +87,15 @@ def test_text_holds_the_words_that_begin_within_the_window() -> None:
     assert row["text"].split() == inside["word"].tolist()
 
 
+def test_segments_can_be_kept_apart() -> None:
+    words = transcript(30)
+    whole = plan_segments(words, length(words), PLAN)
+    apart = plan_segments(words, length(words), SegmentPlan(passage_s=8.0, least_gap_s=3.0))
+    assert (np.diff(apart["onset_s"]) >= 3.0 - 1e-9).all()
+    assert set(apart["stimulus_id"]) < set(whole["stimulus_id"])
+    assert apart["onset_s"].iloc[0] == whole["onset_s"].iloc[0]
+
+
 def test_plan_and_split_are_the_same_in_another_process() -> None:
     words = transcript(30)
     segments = plan_segments(words, length(words), PLAN).assign(split="train")
