@@ -68,8 +68,8 @@ class SegmentPlan:
         negative = min(self.offset_s, self.least_gap_s) < 0
         if self.window_s[0] >= self.window_s[1] or negative or self.passage_s < self.length_s:
             raise DataError(
-                f"segments: expected an increasing window, offset and gap of 0 or more and passages no shorter than the "
-                f"window, found {self.window_s}, {self.offset_s} and {self.passage_s} s"
+                "segments: expected an increasing window, offset and gap of 0 or more and passages no shorter than "
+                f"the window, found {self.window_s}, {self.offset_s} and {self.passage_s} s"
             )
 
     @property

@@ -12,7 +12,7 @@ from braindec.types import DataError
 class TimeHead(nn.Module):
     """Two convolutions of length 1 at every time point: (B, C, T) -> (B, K, D), a target with one token a time point.
 
-    A target with fewer time points than the encoder gets means over as many stretches: 120 Hz targets of 1024 dimensions
+    A target with fewer time points than the encoder gets means over as many stretches: 120 Hz targets of 1024 dims
     take 1.5 MB a segment, at 20 Hz a sixth of it.
 
     ``hidden`` is the width between the convolutions, None for twice the encoder's.
