@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from braindec.contracts import Progress, no_progress
-from braindec.frozen.images import to_uint8
+from braindec.frozen.images import quantised
 from braindec.frozen.loading import LoadReport
-from braindec.frozen.transfer import Arriving, to_host
+from braindec.frozen.transfer import Arriving, to_device, to_host
 from braindec.frozen.weights import resolve
 from braindec.types import DataError, Stimuli
 
@@ -149,7 +149,8 @@ class FrozenNetwork(ABC):
         before: tuple[np.ndarray, Arriving] | None = None
         for own in rows:
             with torch.inference_mode():
-                arriving = to_host(self._encode_rows(source, own), getattr(torch, kept))
+                values = self._encode_rows(source, own).to(getattr(torch, kept))
+                arriving = to_host(values, values.isfinite().all())
             if before is not None:
                 yield self._checked(*before)
             before = own, arriving
@@ -209,19 +210,51 @@ class DecodableNetwork(FrozenNetwork):
         ----------
         seeds : one seed an item, for networks that draw noise; an item's picture never depends on its batch.
         generator : draws the seeds when they are not given; without either, seed i is i.
+
+        Raises
+        ------
+        DataError
+            If there is nothing to decode, the seeds are of another number, or a picture is not finite.
         """
         n = len(values)
         if seeds is None:
             seeds = range(n) if generator is None else draw_seeds(n, generator)
         if len(seeds) != n:
             raise DataError(f"{type(self).__name__}.decode: expected {n} seeds, found {len(seeds)}")
-        parts = []
-        for start in progress(range(0, n, self.batch_size), f"{type(self).__name__} (decode)"):
+        whole: np.ndarray | None = None
+        # The host puts one batch in its place while the device works on the next.
+        for start, pictures in self._decode_batches(values, seeds, progress):
+            if whole is None:
+                whole = np.empty((n, *pictures.shape[1:]), np.uint8)
+            whole[start : start + len(pictures)] = pictures
+        if whole is None:
+            raise DataError(f"{type(self).__name__}.decode: expected at least one embedding, found none")
+        return whole
+
+    def _decode_batches(
+        self, values: np.ndarray, seeds: Sequence[int], progress: Progress
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        before: tuple[int, Arriving] | None = None
+        for start in progress(range(0, len(values), self.batch_size), f"{type(self).__name__} (decode)"):
             stop = start + self.batch_size
-            batch = torch.as_tensor(np.asarray(values[start:stop], dtype=np.float32), device=self.device)
+            batch = to_device(np.asarray(values[start:stop], dtype=np.float32), self.device)
             with torch.inference_mode():
-                parts.append(to_uint8(self.decode_batch(batch, list(seeds[start:stop]))))
-        return np.concatenate(parts)
+                pixels = self.decode_batch(batch, list(seeds[start:stop]))
+                arriving = to_host(quantised(pixels), pixels.isfinite().all())
+            if before is not None:
+                yield before[0], self._pictures(*before)
+            before = start, arriving
+        if before is not None:
+            yield before[0], self._pictures(*before)
+
+    def _pictures(self, start: int, arriving: Arriving) -> np.ndarray:
+        pictures, finite = arriving.arrived()
+        if not finite:
+            raise DataError(
+                f"{type(self).__name__}.decode: pictures {start}..{start + len(pictures) - 1} are not finite in "
+                f"{self.dtype}; check the predictions, or use float32 or bfloat16"
+            )
+        return pictures
 
 
 def draw_seeds(n: int, generator: torch.Generator) -> list[int]:

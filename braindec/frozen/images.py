@@ -111,5 +111,10 @@ def central_crop(pixels_N3HW: Tensor, side: int) -> Tensor:
 
 def to_uint8(pixels_N3HW: Tensor) -> np.ndarray:
     """Float pixels in [-1, 1], (N, 3, H, W) -> uint8 (N, H, W, 3), rounded."""
+    return quantised(pixels_N3HW).cpu().numpy()
+
+
+def quantised(pixels_N3HW: Tensor) -> Tensor:
+    """As `to_uint8`, where the pixels are."""
     scaled = ((pixels_N3HW.float() + 1) * 127.5).round().clamp(0, 255)
-    return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -5,7 +5,7 @@ Legend: N images, C latent channels, H W height and width of the latent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,14 +66,22 @@ class _LatentNetwork(DecodableNetwork):
     def encode_batch(self, inputs: np.ndarray) -> Tensor:
         """Latents (N, C, H * W) of uint8 images: one token a channel."""
         pixels = self._pixels()(inputs, self.device).to(self.torch_dtype)
-        return self.encode_pixels(pixels).flatten(2)
+        return self._whole_batches(pixels, self.encode_pixels).flatten(2)
 
     def decode_batch(self, values: Tensor, seeds: Sequence[int]) -> Tensor:
         """Latents (N, C, H * W) -> pixels (N, 3, 8 H, 8 W) in [-1, 1]; no noise is drawn."""
         side = round(values.shape[-1] ** 0.5)
         if values.ndim != 3 or side * side != values.shape[-1]:
             raise DataError(f"{type(self).__name__}: expected latents (n, channel, side * side), found {values.shape}")
-        return self.decode_latents(values.unflatten(2, (side, side)).to(self.torch_dtype))
+        latents = values.unflatten(2, (side, side)).to(self.torch_dtype)
+        return self._whole_batches(latents, self.decode_latents)
+
+    def _whole_batches(self, batch: Tensor, run: Callable[[Tensor], Tensor]) -> Tensor:
+        """Compiled for one batch size, a smaller rest would be compiled for again: it is filled up instead."""
+        lacking = self.batch_size - len(batch)
+        if not self.compiled or lacking <= 0:
+            return run(batch)
+        return run(torch.cat([batch, batch[-1:].expand(lacking, *batch.shape[1:])]))[: len(batch)]
 
     def _pixels(self) -> ImagePreprocessing:
         raise NotImplementedError

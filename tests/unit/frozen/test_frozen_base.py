@@ -93,6 +93,18 @@ def test_embeddings_that_are_not_finite_are_refused(network: MeanColour, picture
         network.encode(pictures)
 
 
+def test_batches_may_be_chosen_and_kept_in_half_precision(network: MeanColour, pictures: np.ndarray) -> None:
+    rows = [np.array([4, 0]), np.array([2])]
+    found = list(network.encode_batches(pictures, rows=rows, kept="float16"))
+    whole = network.encode(pictures).astype(np.float16)
+    assert [part.dtype for part in found] == [np.float16, np.float16]
+    for part, own in zip(found, rows, strict=True):
+        np.testing.assert_array_equal(part, whole[own])
+    network.module.weight.data = network.module.weight.data * 1e4
+    with pytest.raises(DataError, match=r"kept in float16.*keep in float32"):
+        list(network.encode_batches(pictures, kept="float16"))
+
+
 def test_nothing_to_encode_is_refused(network: MeanColour, pictures: np.ndarray) -> None:
     with pytest.raises(DataError, match="at least one stimulus"):
         network.encode(pictures[:0])
@@ -108,5 +120,9 @@ def test_decoding_is_seeded_an_item(network: MeanColour, pictures: np.ndarray) -
     drawn = draw_seeds(5, torch.Generator().manual_seed(1))
     by_generator = network.decode(values, generator=torch.Generator().manual_seed(1))
     np.testing.assert_array_equal(by_generator, network.decode(values, seeds=drawn))
+    with pytest.raises(DataError, match="at least one embedding"):
+        network.decode(values[:0])
+    with pytest.raises(DataError, match=r"pictures 2\.\.3 are not finite"):
+        network.decode(np.where(np.arange(5)[:, None, None] == 3, np.nan, values))
     with pytest.raises(DataError, match="expected 5 seeds, found 2"):
         network.decode(values, seeds=[1, 2])

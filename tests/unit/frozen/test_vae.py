@@ -6,12 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from skimage.metrics import structural_similarity
 
 from braindec.frozen.taesd import TinyDecoder, TinyEncoder
 from braindec.frozen.vae import AutoencoderKL, TinyAutoencoder
-from braindec.types import DataError
+from braindec.locations import configs_folder
+from braindec.types import DataError, Stimuli
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +53,21 @@ def test_latents_and_pictures_equal_diffusers(folder: Path, photographs: np.ndar
     decoded = direct.decode(expected / 0.13025).sample
     published = VaeImageProcessor().postprocess(decoded, output_type="np")
     assert np.abs(network.decode(latents) / 255 - published).max() <= 0.51 / 255 + 1e-4
+
+
+def test_a_compiled_network_sees_whole_batches_only(folder: Path, photographs: np.ndarray, monkeypatch) -> None:
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: None)
+    plain, compiled = (AutoencoderKL(str(folder), batch_size=2, image_size=32, compiled=own) for own in (False, True))
+    latents = plain.encode(photographs)
+    sizes = []
+    for half in ("encoder", "decoder"):
+        compiled.module.get_submodule(half).register_forward_pre_hook(
+            lambda module, inputs: sizes.append(len(inputs[0]))
+        )
+    np.testing.assert_allclose(compiled.encode(photographs), latents, atol=1e-5)
+    pictures = compiled.decode(latents).astype(int)
+    assert np.abs(pictures - plain.decode(latents)).max() <= 1
+    assert sizes == [2, 2, 2, 2]
 
 
 def test_old_attention_names_are_understood(folder: Path, tmp_path: Path, photographs: np.ndarray) -> None:
@@ -93,12 +112,18 @@ def test_a_tiny_autoencoder_is_built_as_its_checkpoint_is_shaped(
     assert network.report_.matched == len(encoder.state_dict()) + len(decoder.state_dict())
 
 
-def test_taef2_rebuilds_real_photographs(real_data: Callable[[str], Path]) -> None:
-    weights = real_data("taef2")
-    faces = sorted(real_data("muse_n170/stimuli/faces").glob("*.jpg"))[:2]
-    pictures = np.stack([np.asarray(Image.open(face).convert("RGB").resize((128, 128))) for face in faces])
-    network = TinyAutoencoder(str(weights), image_size=128)
-    latents = network.encode(pictures)
-    assert latents.shape == (2, 32, 256)
-    error = (network.decode(latents).astype(float) - pictures) ** 2
-    assert (10 * np.log10(255**2 / error.mean(axis=(1, 2, 3))) > 30).all()
+@pytest.mark.parametrize("kind", ["faces", "houses"])
+def test_taef2_rebuilds_real_photographs(real_data: Callable[[str], Path], kind: str) -> None:
+    config = OmegaConf.load(configs_folder() / "target" / "taef2.yaml")
+    config.network.weights = str(real_data("taef2"))
+    target = instantiate(config)
+    shown = sorted(real_data(f"muse_n170/stimuli/{kind}").glob("*.jpg"))[:4]
+    pictures = np.stack([np.asarray(Image.open(file).convert("RGB").resize((128, 128))) for file in shown])
+    latents = target.embed(Stimuli(tuple(file.stem for file in shown), images=pictures))
+    assert latents.shape == (4, 32, 256)
+    rebuilt = target.decode(latents)
+    error = (rebuilt.astype(float) - pictures) ** 2
+    # Measured over 8 of each: faces 34.7 dB and 0.975, houses 31.1 dB and 0.955 on average.
+    assert (10 * np.log10(255**2 / error.mean(axis=(1, 2, 3))) > 29).all()
+    similarity = [structural_similarity(a, b, channel_axis=2) for a, b in zip(rebuilt, pictures, strict=True)]
+    assert min(similarity) > 0.92
