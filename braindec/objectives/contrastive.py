@@ -1,4 +1,4 @@
-"""Contrastive objectives. Legend: B trials, F features of a flattened embedding.
+"""Contrastive objectives. Legend: B trials, F features of a flattened embedding, P parts of it.
 
 Source: Radford et al. 2021, figure 3 (InfoNCE both ways); Defossez et al. 2023, equation 2 (one way, only the candidate
 normalised); MindEye (Scotti et al. 2023), equations 1-2 (BiMixCo, SoftCLIP).
@@ -18,6 +18,30 @@ from braindec.objectives.view import Source, StepView, TargetObjective
 
 Normalised = Literal["both", "target", "none"]
 _LEAST_TEMPERATURE = 0.01
+_LONG_ROW = 16_384
+_MOST_PARTS = 512
+
+
+def inner_products(first_BF: torch.Tensor, second_BF: torch.Tensor, n_parts: int | None = None) -> torch.Tensor:
+    """Inner products (B, B) of rows, long ones summed over ``n_parts`` parts; None chooses.
+
+    A product of few rows of some hundred thousand features has too small a result to fill a GPU: one processor would
+    walk along all features. Parts are walked along beside each other.
+    """
+    n_features = first_BF.shape[1]
+    if n_parts is None:
+        n_parts = _n_parts(n_features) if first_BF.is_cuda else 1
+    if n_parts == 1:
+        return first_BF @ second_BF.T
+    first_PBF, second_PBF = (v.unflatten(1, (n_parts, -1)).transpose(0, 1) for v in (first_BF, second_BF))
+    return torch.bmm(first_PBF, second_PBF.transpose(1, 2)).sum(dim=0)
+
+
+def _n_parts(n_features: int) -> int:
+    if n_features < _LONG_ROW or n_features % 8:
+        return 1
+    # Parts of a multiple of eight features keep their rows aligned.
+    return next(parts for parts in range(_MOST_PARTS, 0, -1) if (n_features // 8) % parts == 0)
 
 
 def similarities(predicted_BF: torch.Tensor, target_BF: torch.Tensor, normalised: Normalised) -> torch.Tensor:
@@ -26,7 +50,7 @@ def similarities(predicted_BF: torch.Tensor, target_BF: torch.Tensor, normalised
         predicted_BF = nn.functional.normalize(predicted_BF, dim=1)
     if normalised != "none":
         target_BF = nn.functional.normalize(target_BF, dim=1)
-    return predicted_BF @ target_BF.T
+    return inner_products(predicted_BF, target_BF)
 
 
 def hide_duplicates(logits_BB: torch.Tensor, stimulus_B: torch.Tensor) -> torch.Tensor:
@@ -47,8 +71,8 @@ def soft_clip(predicted_BF: torch.Tensor, target_BF: torch.Tensor, temperature: 
     """Cross entropy with the targets' own similarities as soft labels, mean of both directions."""
     predicted_BF = nn.functional.normalize(predicted_BF, dim=1)
     target_BF = nn.functional.normalize(target_BF, dim=1)
-    labels_BB = (target_BF @ target_BF.T / temperature).softmax(dim=1)
-    logits_BB = predicted_BF @ target_BF.T / temperature
+    labels_BB = (inner_products(target_BF, target_BF) / temperature).softmax(dim=1)
+    logits_BB = inner_products(predicted_BF, target_BF) / temperature
     rows = -(logits_BB.log_softmax(dim=1) * labels_BB).sum(dim=1).mean()
     columns = -(logits_BB.T.log_softmax(dim=1) * labels_BB).sum(dim=1).mean()
     return (rows + columns) / 2

@@ -107,7 +107,10 @@ class Engine:
         self.saved_at = time.monotonic()
         self.standing = self._take_up(optimiser)
         self.wrapped, self.optimiser = accelerator.prepare(self.module, optimiser)
-        self.curves = Curves(context.folder, self.standing.step, settings.tensorboard and accelerator.is_main_process)
+        main = accelerator.is_main_process
+        self.curves = Curves(
+            context.folder, self.standing.step, settings.tensorboard and main, settings.wandb if main else None
+        )
         passes = Passes(self.module, self.wrapped, accelerator)
         recordable = settings.cuda_graph and accelerator.device.type == "cuda" and self.world == 1
         self.passes: Passes | RecordedPasses = RecordedPasses(passes, accelerator.device) if recordable else passes
@@ -146,6 +149,7 @@ class Engine:
         if cuda:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - started
+        self.curves.close()
         self._choose_weights()
         self.module.eval()
         done = self.standing.step - first

@@ -54,6 +54,7 @@ class EngineSettings:
     cuda_graph : record an update's forward and backward passes as one CUDA graph and replay it, which spares small
         networks the wait for Python; the same numbers to rounding. Without effect on a CPU or with several processes.
     tensorboard : also write curves for TensorBoard.
+    wandb : name of a Weights & Biases project that gets the curves too, or None.
     """
 
     epochs: int
@@ -80,6 +81,7 @@ class EngineSettings:
     compile: bool = False
     cuda_graph: bool = False
     tensorboard: bool = False
+    wandb: str | None = None
 
     def __post_init__(self) -> None:
         counts = {"epochs": self.epochs, "batch_size": self.batch_size, "accumulate": self.accumulate}

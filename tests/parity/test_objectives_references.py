@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from braindec.models.priors.schedule import NoiseSchedule
-from braindec.objectives.contrastive import InfoNCE, bimixco, info_nce, similarities, soft_clip
+from braindec.objectives.contrastive import (
+    InfoNCE,
+    _n_parts,
+    bimixco,
+    info_nce,
+    inner_products,
+    similarities,
+    soft_clip,
+)
 from braindec.objectives.regression import distance
 from braindec.objectives.view import StepView
 from braindec.training.optimiser import first_beta, learning_rate
@@ -42,6 +50,24 @@ def test_one_way_info_nce_normalises_the_candidate_only() -> None:
     scores = predicted.numpy() @ (target / target.norm(dim=1, keepdim=True)).numpy().T / 0.5
     expected = np.mean([np.log(np.exp(row).sum()) - row[i] for i, row in enumerate(scores)])
     assert loss(view).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_inner_products_of_long_rows_may_be_summed_in_parts() -> None:
+    first, second = pair(6, 48)
+    first.requires_grad_(True)
+    weight = torch.randn(6, 6, generator=torch.Generator().manual_seed(3))
+    whole, parts = (inner_products(first, second, n) for n in (1, 8))
+    torch.testing.assert_close(parts, first @ second.T)
+    (gradient,) = torch.autograd.grad((parts * weight).sum(), first)
+    (expected,) = torch.autograd.grad((whole * weight).sum(), first)
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("n_features", [257 * 768, 77 * 768, 256 * 1664, 16_384, 1024, 17_001])
+def test_parts_are_whole_and_aligned(n_features: int) -> None:
+    parts = _n_parts(n_features)
+    assert n_features % parts == 0
+    assert parts == 1 or (n_features // parts % 8 == 0 and 16 < parts <= 512)
 
 
 def test_trials_of_one_stimulus_do_not_repel_each_other() -> None:
