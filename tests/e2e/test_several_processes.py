@@ -42,7 +42,9 @@ def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
-    two = run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], tmp_path / "two")
+    two = run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"], tmp_path / "two"
+    )
     assert two.returncode == 0, two.stderr[-3000:]
     assert two.stderr.count("predictions are in") == 1
     one = run([sys.executable], tmp_path / "one")
