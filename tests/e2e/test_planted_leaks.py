@@ -88,7 +88,7 @@ def test_a_sentence_on_both_sides() -> None:
     trials, folds, _ = world(n_subjects=1)
     (subject,) = trials
     own = trials[subject]
-    sentences = own.table["stimulus_id"].astype(str).to_numpy(dtype=object)
+    sentences = own.table["stimulus_id"].astype(str).to_numpy(dtype=object).copy()
     table = own.table.assign(sentence=sentences)
     assert check_folds(folds, {subject: replace(own, table=table)}, unit="sentence") == []
     fold = folds[subject][0]
