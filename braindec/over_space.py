@@ -39,11 +39,11 @@ class OverSpace(Experiment):
 
     Attributes
     ----------
-    regions : region -> channel names or shell patterns; empty takes every ROI that all subjects have, but
+    regions : region -> channel names or shell patterns; None takes every ROI that all subjects have, but
         for those that are the whole recording.
     """
 
-    regions: dict[str, list[str]]
+    regions: dict[str, list[str]] | None
 
 
 def over_space(config: DictConfig) -> pd.DataFrame:

@@ -89,8 +89,8 @@ def _true_embeddings(fold: FittedMaterial, name: str, gallery: Stimuli) -> np.nd
 def _reconstruction_rows(run: RunFolder, source: str, fold: str, table: pd.DataFrame) -> pd.DataFrame | None:
     path = run.reconstructions(source) / "table.csv"
     if not path.exists():
-        never_made = not (run.reconstructions("decoded") / "table.csv").exists()
-        if source == "decoded" or source.startswith(CURVE) or never_made:
+        # Where nothing was reconstructed, embeddings alone are scored, of controls and halves too.
+        if source.startswith(CURVE) or not (run.reconstructions("decoded") / "table.csv").exists():
             return None
         raise DataError(f"{path}: control {source!r} was not reconstructed; run braindec reconstruct run={run.path}")
     rows = read_reconstructions(path)

@@ -97,7 +97,7 @@ def methods(
     elif who:
         sentences.append(f"Data: {who}.")
     if split := group("split"):
-        hashed = f" (hash {manifest['split_hash']})" if manifest.get("split_hash") else ""
+        hashed = f" (hash {_digest(manifest['split_hash'])})" if manifest.get("split_hash") else ""
         sentences.append(f"Trials were divided by {_listing(split).removeprefix('by ')}{hashed}.")
     wording = {
         "transform": "Signals were transformed, in this order, with statistics fitted on training trials: {}.",
@@ -126,6 +126,13 @@ def methods(
             f"The same scores were computed for {len(controls)} controls: {', '.join(map(label, controls))}."
         )
     return tuple(capital(s) for s in sentences)
+
+
+def _digest(found: Any) -> str:
+    """The first characters of a hash, or of each subject's."""
+    if isinstance(found, Mapping):
+        return ", ".join(f"{subject} {str(digest)[:12]}" for subject, digest in found.items())
+    return str(found)[:12]
 
 
 def _inline(value: Any) -> str:

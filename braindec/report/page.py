@@ -234,14 +234,15 @@ def space_panels(table: pd.DataFrame | None) -> list[dict[str, Any]]:
             own = rows[(rows["use"] == use) & (rows["region"] != "everything")]
             if own.empty:
                 continue
+            ordered = pd.concat([whole, own.sort_values("value", ascending=use == "without")])
             marks = [
                 Row(
-                    f"{label(str(r.region))} ({r.n_positions:.0f})",
-                    finite(r.value),
-                    finite_interval((r.low, r.high)),
-                    "own" if r.region == "everything" else "control",
+                    f"{label(str(region))} ({float(n):.0f})",
+                    finite(value),
+                    finite_interval((float(low), float(high))),
+                    "own" if region == "everything" else "control",
                 )
-                for r in pd.concat([whole, own.sort_values("value", ascending=use == "without")]).itertuples()
+                for region, n, value, low, high in ordered[["region", "n_positions", "value", "low", "high"]].to_numpy()
             ]
             title = f"{label(str(metric))}, {words}"
             svg = forest(title, marks, _line(rows, np.zeros(len(rows))).chance, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -170,6 +171,7 @@ def _sentences(name: str, entry: Mapping[str, Any], statuses: Mapping[str, Statu
 def verdicts(scores: Mapping[str, Any]) -> tuple[Verdict, ...]:
     """One `Verdict` a metric, in order; the evaluation's own sentences are kept where it wrote some."""
     found = []
+    names = [*scores["metrics"], *scores.get("controls", {})]
     for name, entry in scores["metrics"].items():
         statuses = {
             control: compare_with_control(entry, values[name])
@@ -182,10 +184,17 @@ def verdicts(scores: Mapping[str, Any]) -> tuple[Verdict, ...]:
             if status in known:
                 overall = status
                 break
-        written = tuple(scores.get("verdicts", {}).get(name, ()))
+        written = tuple(_worded(s, names) for s in scores.get("verdicts", {}).get(name, ()))
         unbeaten = tuple(control for control, status in statuses.items() if status in ("overlap", "below"))
         found.append(Verdict(name, overall, unbeaten, written or _sentences(name, entry, statuses)))
     return tuple(found)
+
+
+def _worded(sentence: str, names: Sequence[str]) -> str:
+    """A sentence with its metrics and controls named as a reader expects."""
+    # The longest first: a name may begin another.
+    known = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    return capital(re.sub(rf"(?<!\w)({known})(?!\w)", lambda match: label(match[0]), sentence))
 
 
 def headline(found: Sequence[Verdict]) -> str:

@@ -80,6 +80,14 @@ def test_sentences_of_the_evaluation_are_kept():
     assert verdicts(given)[0].sentences == ("As written.",)
 
 
+def test_sentences_of_the_evaluation_are_given_readable_names() -> None:
+    metrics = {"two_way_pixels": entry(0.8), "two_way": entry(0.7)}
+    sentence = "two_way_pixels 0.80 is above every control; the strongest is noise_input at 0.50."
+    given = scores({"noise_input": {}}, **metrics) | {"verdicts": {"two_way_pixels": [sentence]}}
+    expected = "Two-way pixels 0.80 is above every control; the strongest is noise input at 0.50."
+    assert verdicts(given)[0].sentences == (expected,)
+
+
 def test_banners_word_flags_warnings_and_undefined_items_once():
     given = scores({}, a=entry(0.8, flags=["oracle", "mindeye"], n_undefined=2), b=entry(0.5, flags=["oracle"]))
     found = banners(given, {"flags": ["allow_leak: repetitions by design"]}, ["Look out.", "Look out."])
