@@ -199,6 +199,7 @@ def check_run(
     DataError
         When the data or its partition changed since training, or something leaks that nobody allowed.
     """
+    from braindec.datasets.prepared import read_hashes
     from braindec.signals.leak import check_folds, raise_on_leaks, unit_of
     from braindec.signals.split import split_hash
     from braindec.training.folds import read_fits
@@ -217,7 +218,8 @@ def check_run(
             raise DataError(f"{run.path}: subject {subject!r} is split differently now than in training; train again")
     fits = [fit for name in run.folds() for fit in read_fits(run, name)]
     unit = original.leak_unit or unit_of(dataset)
-    raise_on_leaks(check_folds(folds, trials, stimuli, unit, fits), original.allow_leak)
+    hashes = read_hashes(dataset, manifest["data_version"], manifest["subjects"])
+    raise_on_leaks(check_folds(folds, trials, stimuli, unit, fits, hashes=hashes), original.allow_leak)
     return trials, folds
 
 

@@ -25,6 +25,7 @@ from braindec.artifacts import write_json
 from braindec.compose import build, checked, chosen_subjects
 from braindec.console import progress
 from braindec.contracts import Dataset, Split, Target, Transform, no_progress
+from braindec.datasets.prepared import write_hashes
 from braindec.types import DataError, Stimuli, TargetEmbeddings, Trials
 
 if TYPE_CHECKING:
@@ -130,7 +131,10 @@ def prepare_subject(
     if cached:
         dataset.prepare(subject, cache_dir, progress if show_progress else no_progress)
         dataset = build({**dataset_config, "cache_dir": cache_dir})
-    found = verify(dataset.trials(subject), dataset.stimuli())
+    trials, stimuli = dataset.trials(subject), dataset.stimuli()
+    found = verify(trials, stimuli)
+    if cached:
+        write_hashes(Path(str(cache_dir)), dataset.version(), trials, stimuli)
     return {**found, "cached": cached, "seconds": round(time.perf_counter() - started, 1)}
 
 

@@ -26,6 +26,7 @@ from braindec.types import DataError, Fold, Stimuli, Trials
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from braindec.signals.content import KnownContent
     from braindec.signals.leak import Unit
     from braindec.training.processes import Processes
 
@@ -44,19 +45,24 @@ class Recording:
     trials: dict[str, Trials]
     stimuli: Stimuli
     leak_unit: Unit = "stimulus"
+    hashes: KnownContent | None = None
 
 
 def read_recording(config: DictConfig) -> Recording:
     """Read the data set. Raises `DataError` on an unknown subject, bad files, or values that are not finite."""
+    from braindec.datasets.prepared import read_hashes
     from braindec.signals.check import check_finite
     from braindec.signals.leak import unit_of
 
     dataset = build(config.dataset)
     subjects = chosen_subjects(config.subject, dataset.subjects())
     trials = {subject: dataset.trials(subject) for subject in subjects}
-    for subject_trials in trials.values():
-        check_finite(subject_trials)
-    return Recording(dataset.name, dataset.version(), trials, dataset.stimuli(), unit_of(dataset))
+    version = dataset.version()
+    hashes = read_hashes(dataset, version, subjects)
+    for subject, subject_trials in trials.items():
+        if subject not in hashes.trials:  # else prepared, and found finite then
+            check_finite(subject_trials)
+    return Recording(dataset.name, version, trials, dataset.stimuli(), unit_of(dataset), hashes)
 
 
 def train(config: DictConfig, recording: Recording | None = None) -> RunFolder:
@@ -80,7 +86,7 @@ def train(config: DictConfig, recording: Recording | None = None) -> RunFolder:
     split = build(config.split)
     folds = {subject: split(subject_trials.table) for subject, subject_trials in trials.items()}
     names = fold_names(folds)
-    leaks = check_folds(folds, trials, stimuli, unit=config.leak_unit or recording.leak_unit)
+    leaks = check_folds(folds, trials, stimuli, unit=config.leak_unit or recording.leak_unit, hashes=recording.hashes)
     exceptions = raise_on_leaks(leaks, config.allow_leak)
 
     resolved = config.copy()

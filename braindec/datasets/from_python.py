@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from braindec.datasets.files import number_repetitions, reading
+from braindec.datasets.nifti import read_masked, voxel_space
 from braindec.types import TRIAL_COLUMNS, DataError, Space, SpaceKind, Trials, Unit
 
 
@@ -155,6 +156,7 @@ def from_images(
     if len(images) != len(events):
         raise DataError(f"from_images: {len(images)} runs but {len(events)} tables of events")
     kept = np.asarray(_load(mask).dataobj) > 0
+    index = np.argwhere(kept)
     signals, tables = [], []
     for run, (image, table) in enumerate(zip(images, events), start=1):
         volumes = _load(image)
@@ -164,8 +166,7 @@ def from_images(
                 f"from_images: run {run} has volumes {volumes.shape} for a mask {kept.shape}, and its events lack "
                 f"{missing}"
             )
-        with reading(Path(volumes.get_filename() or f"run {run}"), "NIfTI"):
-            bold_vs = np.asarray(volumes.dataobj)[kept].T.astype(np.float64)
+        bold_vs = _masked(volumes, index).astype(np.float64)
         dead = ~np.isfinite(bold_vs).all(axis=0) | (np.ptp(bold_vs, axis=0) == 0) | (bold_vs.mean(axis=0) == 0)
         if dead.any():
             raise DataError(f"from_images: {int(dead.sum())} voxels of the mask are dead or not finite in run {run}")
@@ -181,17 +182,16 @@ def from_images(
         tables.append(table.assign(run=run))
     joined = pd.concat(tables, ignore_index=True)
     trials = from_arrays(np.concatenate(signals), joined[stimulus].tolist(), subject=subject, unit="psc", table=joined)
-    index, shape = np.argwhere(kept), kept.shape
-    affine = np.asarray(_load(mask).affine, dtype=np.float64)
-    space = Space(
-        kind="voxels",
-        size=len(index),
-        positions_m=(index @ affine[:3, :3].T + affine[:3, 3]) / 1000,
-        grid_index=index,
-        grid_shape=(shape[0], shape[1], shape[2]),
-        affine=affine,
-    )
+    space = voxel_space(index, kept.shape, np.asarray(_load(mask).affine, dtype=np.float64))
     return Trials(subject=subject, signal=trials.signal, unit="psc", space=space, table=trials.table)
+
+
+def _masked(image: Any, grid_index: np.ndarray) -> np.ndarray:
+    """Float32 (V, S); of an image on disk, one volume at a time."""
+    if image.get_filename() is not None and hasattr(image.dataobj, "slope"):
+        return read_masked(Path(image.get_filename()), grid_index)
+    x, y, z = grid_index.T
+    return np.asarray(image.dataobj[x, y, z].T, dtype=np.float32)
 
 
 def _load(image: Any) -> Any:

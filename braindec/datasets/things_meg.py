@@ -145,6 +145,7 @@ class ThingsMEG:
                 f"{len(attributes)} rows"
             )
         attributes = attributes.reset_index(drop=True)
+        need_all(attributes["session_nr"], "sessions", path)
         kept = np.flatnonzero(attributes["trial_type"] != "catch")
         rows = attributes.iloc[kept].reset_index(drop=True)
         differs = epochs.events[kept, 2] != rows["things_image_nr"].to_numpy(dtype=np.int64)
@@ -235,11 +236,17 @@ def read_events(root: Path, participant: str) -> pd.DataFrame:
             )
         )
     joined = pd.concat(tables, ignore_index=True)
+    need_all(joined["session"], "sessions", root / participant)
     for session, runs in joined.groupby("session")["run"]:
-        present = sorted(set(runs))
-        if present != list(range(1, max(present) + 1)):
-            raise DataError(f"{root / participant}: session {session} has runs {present}; one is missing; {REMEDY}")
+        need_all(runs, f"session {session}: runs", root / participant)
     return joined
+
+
+def need_all(numbers: pd.Series, what: str, where: Path) -> None:
+    """Refuse a gap: ``numbers`` (of sessions, or of a session's runs) must be all of 1 ... their largest."""
+    present = sorted(set(numbers.astype(int)))
+    if present != list(range(1, present[-1] + 1)):
+        raise DataError(f"{where}: {what} {present} are there, one is missing; {REMEDY}")
 
 
 def trial_table(events: pd.DataFrame, zero_shot: bool, test_set: Literal["small", "large"]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from braindec.signals.blocks import concepts_told_by_block
-from braindec.signals.content import content_hashes, trial_hashes
+from braindec.signals.content import KnownContent, content_hashes
 from braindec.types import DataError, Fold, Stimuli, Trials
 
 Unit = Literal["stimulus", "concept", "sentence"]
@@ -85,6 +85,7 @@ def check_folds(
     unit: Unit = "stimulus",
     fits: Sequence[FitRecord] = (),
     joint: bool = True,
+    hashes: KnownContent | None = None,
 ) -> list[Leak]:
     """Every leak in the folds of every subject.
 
@@ -97,20 +98,22 @@ def check_folds(
     fits : what each fitted statistic saw, where that was recorded.
     joint : whether the subjects of a fold are decoded together, so that one subject's training stimulus leaks into
         another's test.
+    hashes : those that `braindec prepare` took of the same files; None: all are taken here.
 
     Raises
     ------
     DataError
         If the trial table lacks the unit's column.
     """
+    hashes = hashes or KnownContent()
     leaks = _conflicting_concepts({subject: own.table for subject, own in trials.items()})
     named = {(subject, fold.name): fold for subject, subject_folds in folds.items() for fold in subject_folds}
-    content = {} if stimuli is None else _shared_content(content_hashes(stimuli, _used_ids(named, trials)))
+    content = {} if stimuli is None else _shared_content(hashes.of_stimuli(stimuli, _used_ids(named, trials)))
     for subject, subject_folds in folds.items():
         table = trials[subject].table
         units = _unit_values(table, unit, subject)
         ids = table["stimulus_id"].astype(str).to_numpy()
-        signal_codes = _shared_codes(trial_hashes(trials[subject].signal))
+        signal_codes = _shared_codes(hashes.of_trials(trials[subject]))
         for fold in subject_folds:
             reported = _overlaps("unit_overlap", unit, subject, fold, units)
             leaks += reported

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from braindec.classify import cross_validate
@@ -26,6 +27,21 @@ def test_the_documented_example_runs_and_is_short(capsys) -> None:
     exec(compile(code, "docs/from_python.md", "exec"), {})
     accuracy = float(re.search(r"accuracy ([\d.]+)", capsys.readouterr().out)[1])
     assert accuracy > 0.9
+
+
+def test_the_example_of_the_readme_decodes_epochs_in_under_15_lines(capsys) -> None:
+    mne = pytest.importorskip("mne")
+    code = re.search(r"```python\n(.*?)```", (DOCS.parent / "README.md").read_text(), re.S)[1]
+    assert len(code.splitlines()) < 15
+    rng = np.random.default_rng(0)
+    is_face = np.tile([0, 1], 40)
+    data = 1e-5 * (rng.normal(size=(80, 8, 50)) + 0.5 * is_face[:, None, None])
+    metadata = pd.DataFrame(
+        {"picture": [f"p{i % 8}" for i in range(80)], "concept": is_face.astype(str), "run": np.arange(80) // 20}
+    )
+    epochs = mne.EpochsArray(data, mne.create_info(8, 100.0, "eeg"), metadata=metadata, verbose=False)
+    exec(compile(code, "README.md", "exec"), {"epochs": epochs})
+    assert float(re.search(r"accuracy ([\d.]+)", capsys.readouterr().out)[1]) > 0.9
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from braindec.compose import compose
 from braindec.datasets.array_dataset import stimuli_of
 from braindec.datasets.from_python import from_arrays
 from braindec.datasets.nsd.fake import write_fake
+from braindec.datasets.prepared import read_hashes
 from braindec.prepare import RECORD, embed, prepare, verify
 from braindec.targets.pixels import Pixels
 from braindec.types import DataError
@@ -107,3 +108,26 @@ def test_published_checksums_are_compared(tmp_path) -> None:
 
 def test_a_data_set_that_sets_its_own_split_can_be_prepared() -> None:
     assert "leave_repetition_out" in compose("prepare", ["dataset=miyawaki2008"]).split["_target_"]
+
+
+def test_training_from_a_prepared_cache_finds_the_hashes_of_the_leak_check(tmp_path, monkeypatch) -> None:
+    from braindec.datasets.nsd.reader import NSD
+    from braindec.signals import content
+    from braindec.signals.leak import check_folds
+    from braindec.signals.split import published
+
+    write_fake(tmp_path / "nsd", n_sessions=2)
+    prepare(config(tmp_path))
+    dataset = NSD(str(tmp_path / "nsd"), sessions=2, cache_dir=str(tmp_path / "cache"))
+    trials, stimuli = {"subj01": dataset.trials("subj01")}, dataset.stimuli()
+    folds = {"subj01": published(trials["subj01"].table)}
+    hashes = read_hashes(dataset, dataset.version(), ["subj01"])
+    assert hashes.of_trials(trials["subj01"]) == content.trial_hashes(trials["subj01"].signal)
+    some = stimuli.ids[:3]
+    used = [i for i in some if i in hashes.stimuli]
+    assert {i: hashes.stimuli[i] for i in used} == content.content_hashes(stimuli, used)
+    monkeypatch.setattr(content, "trial_hashes", lambda *a: pytest.fail("signals were read again"))
+    monkeypatch.setattr(content, "content_hashes", lambda _, ids: pytest.fail("read again") if ids else {})
+    assert check_folds(folds, trials, stimuli, hashes=hashes) == []
+    assert not read_hashes(dataset, "another version", ["subj01"]).trials
+    assert not read_hashes(NSD(str(tmp_path / "nsd"), sessions=2), dataset.version(), ["subj01"]).trials

@@ -38,6 +38,39 @@ def test_eeg_runs_become_trials_of_the_named_stimuli(root: Path) -> None:
     assert stimuli.images[2].max() == 120
 
 
+def rewrite_run(root: Path, signal: np.ndarray, rate_hz: int = 500) -> None:
+    import pybv
+
+    pybv.write_brainvision(
+        data=signal, sfreq=rate_hz, ch_names=list("ABCDE")[: len(signal)], fname_base="sub-02_task-view_run-02_eeg",
+        folder_out=str(root / "sub-02/eeg"), overwrite=True, resolution=0.01, unit="µV",
+    )  # fmt: skip
+
+
+def test_runs_of_other_rates_are_brought_to_one(root: Path) -> None:
+    import mne
+
+    path = root / "sub-02/eeg/sub-02_task-view_run-02_eeg.vhdr"
+    before = BIDSMEEG(str(root), "view").trials("sub-02")
+    slow = mne.io.read_raw_brainvision(path, preload=True, verbose="error").resample(250, verbose="error")
+    rewrite_run(root, slow.get_data(), 250)
+    after = BIDSMEEG(str(root), "view").trials("sub-02")
+    assert after.signal.shape == before.signal.shape
+    assert np.corrcoef(before.signal.ravel(), after.signal.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.parametrize(("value", "message"), [(0.0, r"1 of 5 channels.*'C'"), (None, "channels differ")])
+def test_dead_and_lost_channels_are_named(root: Path, value: float | None, message: str) -> None:
+    signal = 1e-6 * np.random.default_rng(0).normal(size=(5, 10_000))
+    if value is None:
+        signal = signal[:4]
+    else:
+        signal[2] = value
+    rewrite_run(root, signal)
+    with pytest.raises(DataError, match=message):
+        BIDSMEEG(str(root), "view").trials("sub-02")
+
+
 def test_fmriprep_volumes_become_trials(root: Path) -> None:
     dataset = BIDSFMRI(str(root), "scan")
     trials = dataset.trials("sub-01")

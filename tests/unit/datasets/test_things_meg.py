@@ -93,7 +93,7 @@ def test_missing_run_of_the_raw_events_is_named(tmp_path: Path) -> None:
         path = tmp_path / f"sub-X/ses-01/meg/sub-X_ses-01_task-main_run-{run:02d}_events.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("onset\ttrial_type\tthings_category_nr\tvalue\n1.0\texp\t1\t2\n")
-    with pytest.raises(DataError, match=r"runs \[1, 3\]"):
+    with pytest.raises(DataError, match=r"runs \[1, 3\] are there"):
         read_events(tmp_path, "sub-X")
 
 
@@ -123,6 +123,22 @@ def test_shuffled_attributes_are_refused(damaged: Path) -> None:
 
     rewrite(damaged, shuffle)
     with pytest.raises(DataError, match="shuffled"):
+        ThingsMEG(str(damaged)).trials("P1")
+
+
+def test_missing_session_and_doubled_trials_are_refused(damaged: Path) -> None:
+    def double(epochs: Any) -> None:
+        epochs.metadata = epochs.metadata.assign(things_image_nr=epochs.metadata["things_image_nr"].iloc[0])
+
+    rewrite(damaged, double)
+    with pytest.raises(DataError, match="shuffled"):
+        ThingsMEG(str(damaged)).trials("P1")
+
+    def drop(epochs: Any) -> None:
+        epochs.metadata = epochs.metadata.assign(session_nr=epochs.metadata["session_nr"].replace(3, 4))
+
+    rewrite(damaged, drop)
+    with pytest.raises(DataError, match=r"sessions \[1, 2, 4, .*one is missing"):
         ThingsMEG(str(damaged)).trials("P1")
 
 

@@ -103,7 +103,13 @@ def test_missing_recording_and_missing_run_are_named(damaged: Path) -> None:
         ThingsMEGRaw(str(damaged)).trials(SUBJECT)
     events = run_folder(damaged, 2, 1).with_name(f"{SUBJECT}_ses-02_task-main_run-01_events.tsv")
     events.unlink()
-    with pytest.raises(DataError, match=r"session 2 has runs \[2\]"):
+    with pytest.raises(DataError, match=r"session 2: runs \[2\] are there"):
+        ThingsMEGRaw(str(damaged)).trials(SUBJECT)
+
+
+def test_missing_session_is_named(damaged: Path) -> None:
+    shutil.rmtree(damaged / SUBJECT / "ses-01")
+    with pytest.raises(DataError, match=r"sessions \[2\] are there, one is missing"):
         ThingsMEGRaw(str(damaged)).trials(SUBJECT)
 
 

@@ -7,15 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from braindec.signals.content import content_hashes, trial_hashes
 from braindec.signals.leak import (
     FitRecord,
     Leak,
     LeakError,
     check_folds,
     conflicting_stimuli,
-    content_hashes,
     raise_on_leaks,
-    trial_hashes,
 )
 from braindec.types import DataError, Fold, Space, Stimuli, Trials
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,30 @@ def test_truncated_file_is_named(damaged: Path, storage: layout.BetaFormat, kept
     path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(DataError, match=path.name):
         NSD(str(damaged), storage=storage, sessions=1).trials("subj01")
+
+
+@pytest.mark.parametrize("file", [layout.design_file, layout.stimuli_file])
+def test_truncated_design_and_pictures_are_named(damaged: Path, file: Callable[[Path], Path]) -> None:
+    path = file(damaged)
+    with path.open("r+b") as opened:
+        opened.truncate(path.stat().st_size // 2)
+    dataset = NSD(str(damaged), sessions=1)
+    with pytest.raises(DataError, match=path.name):
+        stimuli = dataset.stimuli()
+        stimuli.images[[0, len(stimuli) - 1]]
+
+
+def test_truncated_or_foreign_cache_is_named(damaged: Path, tmp_path: Path) -> None:
+    dataset = NSD(str(damaged), sessions=1, cache_dir=str(tmp_path / "cache"))
+    dataset.trials("subj01")
+    path = next((tmp_path / "cache").rglob("signal.npy"))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=r"signal\.npy.*delete its folder"):
+        dataset.trials("subj01")
+    np.save(path, np.zeros((3, 2), np.float32))
+    with pytest.raises(DataError, match=r"expected float32 \(750, 40\).*delete its folder"):
+        dataset.trials("subj01")
 
 
 def test_another_subjects_mask_is_refused(damaged: Path, tmp_path: Path) -> None:
