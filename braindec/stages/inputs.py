@@ -15,8 +15,10 @@ WHOLE_FOLD = "whole_fold"
 
 
 PRESENTED = "presented_embeddings"
-"""Key of `StageContext.options`: target name -> `TargetEmbeddings` of the stimuli that were really presented. Only there
-where a stage says ``uses_truth``, and what it makes of them is flagged `ORACLE`."""
+"""Key of `StageContext.options`: target name -> `TargetEmbeddings` of the stimuli that were really presented.
+
+Only there where a stage says ``uses_truth``, and what it makes of them is flagged `ORACLE`.
+"""
 
 ORACLE = "oracle"
 """Flag of what was chosen by looking at the ground truth."""

@@ -1,4 +1,4 @@
-"""unCLIP, SDXL with IP-Adapter, depth and ControlNet beside diffusers' own pipelines: same weights, embeddings, noise."""
+"""unCLIP, SDXL with IP-Adapter, depth and ControlNet beside diffusers' pipelines: same weights, embeddings, noise."""
 
 from __future__ import annotations
 
@@ -275,7 +275,7 @@ def test_mindeye_s_unclip_steps_as_its_published_sampler(tmp_path: Path) -> None
         scheduler.set_timesteps(7)
         unet, x = model.halves.unet, model.first_noise(SEEDS) * scheduler.sigmas[0]
         sizes = {"text_embeds": torch.zeros(3, 0), "time_ids": torch.tensor([[16.0, 16.0, 0, 0]] * 3)}
-        # Karras et al. 2022, Euler's method without churn; the network predicts noise of inputs scaled to unit variance.
+        # Karras et al. 2022, Euler's method without churn; the network predicts noise of scaled inputs.
         for time, sigma, after in zip(scheduler.timesteps, scheduler.sigmas[:-1], scheduler.sigmas[1:], strict=True):
             scaled = x / (sigma**2 + 1) ** 0.5
             noises = [unet(scaled, time, c.tokens_nKD, added_cond_kwargs=sizes).sample for c in (contrast, given)]
