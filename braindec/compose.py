@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 def settable(overrides: list[str]) -> list[str]:
     """Overrides in which ``part.key=value`` may also set a key that the part's YAML leaves at its default.
 
-    Hydra would refuse it and ask for ``+part.key``; `check_config` tells a misspelt key better than that.
+    Hydra would refuse it and ask for ``+part.key``; `check_config` tells a misspelt key better than that. A list of
+    names for ``stages`` chooses from the group ``stage``.
     """
+    overrides = [re.sub(r"^stages=\[", "stage=[", override) for override in overrides]
     pattern = re.compile(r"(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=")
     return [f"++{override}" if pattern.match(override) else override for override in overrides]
 

@@ -1,18 +1,21 @@
 """``braindec reconstruct``: pictures and words from a run's predictions.
 
     braindec reconstruct run=outputs/my_run
-    braindec reconstruct run=outputs/my_run stage=[decode_target] ids=[subj01_scene-000017]
+    braindec reconstruct run=outputs/my_run stages=[vdvae,latent_diffusion] n_samples=4 ids=[subj01_scene-000017]
+    torchrun --nproc-per-node 8 -m braindec.cli reconstruct run=outputs/my_run
 
-Writes ``reconstructions/``: PNG files named by item, and ``table.csv``. A killed command is taken up by
-the same command; no image is lost, doubled or half-written.
+Writes ``reconstructions/``: PNG files named by item, ``table.csv`` and ``contact_sheet.png``, and while it runs a
+``preview.png`` of the newest pictures. A killed command is taken up by the same command; no image is lost, doubled or
+half-written. Several processes share the work; the last to finish writes the tables.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -20,16 +23,19 @@ from braindec.artifacts import RunFolder, array_hash, text_hash, write_table
 from braindec.compose import build, checked, load_config, parts_of, resolve_device
 from braindec.console import progress
 from braindec.contracts import Stage
-from braindec.types import DataError
+from braindec.locations import configs_folder
+from braindec.types import DataError, Predictions, Stimuli
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from omegaconf import DictConfig
 
     from braindec.contracts import StageContext
+    from braindec.stages.chain import Chunks
+    from braindec.stages.sharing import Share
 
 log = logging.getLogger(__name__)
+
+_SHOWN = 48
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,10 @@ class Reconstruction:
     Attributes
     ----------
     run : the run folder that ``train`` wrote.
-    stages : stages in order; none means those of the run's own configuration.
-    ids : item ids to reconstruct; empty means all.
+    stages : stages in order; none means those of the run's own configuration. Single values (``stages.NAME.steps=20``)
+        change the run's own.
+    ids : item ids to reconstruct; empty means all. Their table is ``selected.csv``.
+    n_samples : samples an item, for the stages that draw several and keep one; None means as configured.
     controls : whether the controls' predictions are reconstructed too (evaluation needs them).
     batch_size, device : as in training; None means the run's own.
     """
@@ -48,6 +56,7 @@ class Reconstruction:
     run: str
     stages: dict[str, Stage]
     ids: list[str]
+    n_samples: int | None
     controls: bool
     batch_size: int | None
     device: str | None
@@ -57,71 +66,166 @@ def reconstruct(config: DictConfig) -> RunFolder:
     """Reconstruct as the configuration says; returns the run folder."""
     from omegaconf import OmegaConf
 
-    from braindec.run_tables import CURVE, flags_of
+    from braindec.stages.sharing import share_of
 
-    checked(config, Reconstruction)
     run = RunFolder.open(Path(config.run))
     original = load_config(run.path / "config.yaml")
-    stages_config = config.stages or original.stages
-    stages = build(stages_config)
-    if not stages:
-        raise DataError(f"run={run.path}: its configuration names no stage; say stage=[NAME,...]")
-    chain_text = OmegaConf.to_yaml(stages_config)
-    batch_size = config.batch_size or original.batch_size
-    # A repetition curve is of predicted embeddings: reconstructing it would multiply the work of the stages.
-    sources = [s for s in run.sources() if not s.startswith(CURVE)] if config.controls else ["decoded"]
+    config.stages = _stages_config(config, original)
+    checked(config, Reconstruction)
     if "decoded" not in run.sources():
         raise DataError(f"run={run.path}: holds no predictions; run braindec train with the same run_dir first")
-    flags: set[str] = set()
-    contexts = {fold: _context(run, original, fold, config.device or original.device) for fold in run.folds()}
-    for source in sources:
-        made = [
-            _reconstruct_fold(run, source, fold, stages, chain_text, contexts[fold], batch_size, list(config.ids))
-            for fold in run.folds()
-        ]
-        tables = [table for table in made if table is not None]
-        if not tables:
-            raise DataError(f"ids={list(config.ids)}: none of them is an item of the run {run.path}")
-        flags.update(*(flags_of(table) for table in tables))
-        folder = run.reconstructions(source)
-        if not config.ids:
-            write_table(folder / "table.csv", pd.concat(tables, ignore_index=True))
-    run.update_manifest(chain=list(stages), stages_hash=text_hash(chain_text), reconstruction_flags=sorted(flags))
+    work = _Work(run, original, config, share_of(), OmegaConf.to_yaml(config.stages))
+    stages = build(config.stages)
+    truth_of = sorted({name for stage in stages.values() for name in getattr(stage, "uses_truth", ())})
+    places = [place for fold in run.folds() for place in work.reconstruct_fold(fold, stages, truth_of)]
+    if not places:
+        raise DataError(f"ids={list(config.ids)}: none of them is an item of the run {run.path}")
+    tables = [(source, chunks.whole()) for source, chunks in places]
+    if any(table is None for _, table in tables):
+        log.info("process %d of %d is done; the last one writes the tables", work.share.rank + 1, work.share.world)
+        return run
+    flags = work.write_tables([(source, table) for source, table in tables if table is not None])
+    run.update_manifest(chain=list(stages), stages_hash=text_hash(work.chain_text), reconstruction_flags=flags)
+    if not config.ids:
+        for _, chunks in places:
+            chunks.clear_stale()
     return run
 
 
-def _reconstruct_fold(
-    run: RunFolder,
-    source: str,
-    fold: str,
-    stages: Mapping[str, Stage],
-    chain_text: str,
-    context: StageContext,
-    batch_size: int,
-    ids: list[str],
-) -> pd.DataFrame | None:
-    from braindec.run_tables import read_predictions
-    from braindec.stages.chain import reconstruct_fold
+def _stages_config(config: DictConfig, original: DictConfig) -> DictConfig:
+    """Configurations of the stages, the run's own values beneath those of the command line."""
+    from omegaconf import OmegaConf
 
-    predictions = read_predictions(run.predictions(source, fold), source, list(context.targets))
-    if ids:
-        predictions = predictions.select(predictions.table["item_id"].isin(ids).to_numpy())
-        if not len(predictions):
-            return None
-    key = text_hash(f"{chain_text}|{context.seed}|{batch_size}|{ids}|{array_hash(dict(predictions.embeddings))}")
-    return reconstruct_fold(run.reconstructions(source), key, stages, predictions, context, batch_size)
+    from braindec.stages.selection import chosen_stages, with_samples
+
+    def plain(node: Any) -> dict[str, Any]:
+        return dict(OmegaConf.to_container(node, resolve=True) or {})  # type: ignore[arg-type]
+
+    given = plain(config.stages)
+    files = {name: configs_folder() / "stage" / f"{name}.yaml" for name in given}
+    defaults = {name: plain(OmegaConf.load(file)) for name, file in files.items() if file.exists()}
+    chosen = chosen_stages(plain(original.stages), given, defaults)
+    if not chosen:
+        raise DataError(f"run={config.run}: its configuration names no stage; say stages=[NAME,...]")
+    if config.n_samples is not None:
+        chosen = with_samples(chosen, config.n_samples)
+    return OmegaConf.create(chosen)
 
 
-def _context(run: RunFolder, original: DictConfig, fold: str, device: str) -> StageContext:
-    from braindec.contracts import StageContext
-    from braindec.training.folds import load_targets, training_ids
-    from braindec.training.predict import embed_training
+@dataclass(frozen=True)
+class _Work:
+    """One command's share of the work."""
 
-    targets = load_targets(run, fold, parts_of(original).targets())
-    training = build(original.dataset).stimuli().view(training_ids(run, fold))
-    cache_dir = None if original.cache_dir is None else Path(original.cache_dir)
-    embeddings = embed_training(targets, training, cache_dir, progress)
-    return StageContext(targets, training, embeddings, original.seed, resolve_device(device), progress)
+    run: RunFolder
+    original: DictConfig
+    config: DictConfig
+    share: Share
+    chain_text: str
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        from braindec.run_tables import CURVE
+
+        # A repetition curve is of predicted embeddings: reconstructing it would multiply the work of the stages.
+        everything = tuple(source for source in self.run.sources() if not source.startswith(CURVE))
+        return everything if self.config.controls else ("decoded",)
+
+    @property
+    def batch_size(self) -> int:
+        return int(self.config.batch_size or self.original.batch_size)
+
+    def reconstruct_fold(self, fold: str, stages: Mapping[str, Stage], truth_of: list[str]) -> list[tuple[str, Chunks]]:
+        """This process's chunks of every source of a fold; where all of its chunks lie, by source."""
+        from braindec.stages.chain import Chunks, reconstruct_fold
+        from braindec.stages.preview import Preview
+
+        stimuli = build(self.original.dataset).stimuli()
+        context = self._context(fold, stimuli)
+        places = []
+        for source in self.sources:
+            predictions = self._predictions(source, fold, list(context.targets))
+            if not len(predictions):
+                continue
+            own = _with_truth(context, predictions, stimuli, truth_of)
+            folder = self.run.reconstructions(source)
+            preview = Preview(folder / "preview.png") if source == "decoded" else None
+            key = self._key(predictions, own.seed)
+            reconstruct_fold(folder, key, stages, predictions, own, self.batch_size, self.share, preview)
+            places.append((source, Chunks(folder, fold, key, len(predictions), self.batch_size)))
+        return places
+
+    def write_tables(self, tables: list[tuple[str, pd.DataFrame]]) -> list[str]:
+        """The table of each source, folds one after another, and the contact sheet; returns the flags of all."""
+        from braindec.run_tables import flags_of
+
+        name = "selected.csv" if self.config.ids else "table.csv"
+        for source in dict.fromkeys(source for source, _ in tables):
+            whole = pd.concat([table for own, table in tables if own == source], ignore_index=True)
+            folder = self.run.reconstructions(source)
+            write_table(folder / name, whole)
+            if source == "decoded" and not self.config.ids:
+                self._write_contact_sheet(folder, whole)
+            (folder / "preview.png").unlink(missing_ok=True)
+        return sorted({flag for _, table in tables for flag in flags_of(table)})
+
+    def _write_contact_sheet(self, folder: Path, table: pd.DataFrame) -> None:
+        """What was shown over what was decoded, for the first items."""
+        from braindec.artifacts import read_image
+        from braindec.report.contact_sheet import write_contact_sheet
+
+        shown = table[table["image"] != ""].head(_SHOWN)
+        if not len(shown):
+            return
+        decoded = [read_image(folder / name) for name in shown["image"]]
+        ids = shown["stimulus_id"].tolist()
+        stimuli = build(self.original.dataset).stimuli()
+        truth: list[Any] = [None] * len(ids)
+        if stimuli.images is not None:
+            truth = [stimuli.images[row] for row in stimuli.rows(ids)]
+        write_contact_sheet(folder / "contact_sheet.png", truth, decoded)
+
+    def _predictions(self, source: str, fold: str, targets: list[str]) -> Predictions:
+        from braindec.run_tables import read_predictions
+
+        predictions = read_predictions(self.run.predictions(source, fold), source, targets)
+        ids = list(self.config.ids)
+        return predictions.select(predictions.table["item_id"].isin(ids).to_numpy()) if ids else predictions
+
+    def _key(self, predictions: Predictions, seed: int) -> str:
+        values = array_hash(dict(predictions.embeddings))
+        return text_hash(f"{self.chain_text}|{seed}|{self.batch_size}|{list(self.config.ids)}|{values}")
+
+    def _context(self, fold: str, stimuli: Stimuli) -> StageContext:
+        from braindec.contracts import StageContext
+        from braindec.training.folds import load_targets, training_ids
+        from braindec.training.predict import embed_training
+
+        original = self.original
+        targets = load_targets(self.run, fold, parts_of(original).targets())
+        training = stimuli.view(training_ids(self.run, fold))
+        cache_dir = None if original.cache_dir is None else Path(original.cache_dir)
+        embeddings = embed_training(targets, training, cache_dir, progress)
+        device = self.share.device(resolve_device(self.config.device or original.device))
+        return StageContext(targets, training, embeddings, original.seed, device, progress)
+
+
+def _with_truth(context: StageContext, predictions: Predictions, stimuli: Stimuli, truth_of: list[str]) -> StageContext:
+    """The context, with embeddings of the presented stimuli for the stages that say that they look at them."""
+    from dataclasses import replace
+
+    from braindec.stages.inputs import PRESENTED, target_with
+    from braindec.types import TargetEmbeddings
+
+    if not truth_of:
+        return context
+    log.warning("oracle: samples are chosen by looking at what was presented; every score of them is flagged")
+    ids = tuple(dict.fromkeys(predictions.table["stimulus_id"]))
+    presented = stimuli.select(ids)
+    found = {
+        name: TargetEmbeddings(name, ids, target_with(context, name, "embed", "oracle").embed(presented))
+        for name in truth_of
+    }
+    return replace(context, options={**context.options, PRESENTED: found})
 
 
 def run(config: DictConfig) -> None:

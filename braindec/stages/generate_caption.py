@@ -49,19 +49,24 @@ class GenerateCaption:
         network = self.network.to(context.device)
         wanted = None if self.rank_by is None else predicted(predictions, self.rank_by, stage)
 
-        def work(rows: np.ndarray, size: int) -> list[str]:
-            if wanted is None and self.search.groups == 1 and self.search.length_penalty == 1:
-                # The library's own search keeps what it computed for earlier tokens, and is faster.
+        def work(rows: np.ndarray, size: int) -> list[tuple[str, list[tuple[str, float]]]]:
+            if wanted is None and self.search.beams == 1 and self.search.length_penalty == 1:
+                # The library's own greedy search is faster, and there is one caption to find.
                 limits = self.search.max_length, self.search.min_length
-                return list(network.captions(values[rows], *limits, beams=self.search.beams))
+                return [(text, []) for text in network.captions(values[rows], *limits)]
             found = network.candidates(values[rows], self.search)
             if wanted is None:
-                return [ranked[0][0] for ranked in found]
+                return [(ranked[0][0], list(ranked)) for ranked in found]
             texts = [[text for text, _ in ranked] for ranked in found]
-            return [self._nearest(own, wanted[row], context, stage) for own, row in zip(texts, rows, strict=True)]
+            nearest = [self._nearest(own, wanted[row], context, stage) for own, row in zip(texts, rows, strict=True)]
+            return [(text, list(ranked)) for text, ranked in zip(nearest, found, strict=True)]
 
         parts = in_batches(len(values), max(1, network.batch_size // self.search.beams), work, stage)
-        return extended(previous, predictions, stage, captions=tuple(text for part in parts for text in part))
+        made = [one for part in parts for one in part]
+        notes = {"n_best": [[[text, round(score, 4)] for text, score in ranked] for _, ranked in made]}
+        captions = tuple(text for text, _ in made)
+        kept = notes if self.search.beams > 1 else {}
+        return extended(previous, predictions, stage, captions=captions, notes=kept)
 
     def _nearest(self, texts: list[str], wanted_KD: np.ndarray, context: StageContext, stage: str) -> str:
         assert self.rank_by is not None

@@ -14,6 +14,16 @@ WHOLE_FOLD = "whole_fold"
 """Key of `StageContext.options`: all predictions of the fold, of which a stage is given one chunk at a time."""
 
 
+PRESENTED = "presented_embeddings"
+"""Key of `StageContext.options`: target name -> `TargetEmbeddings` of the stimuli that were really presented.
+
+Only there where a stage says ``uses_truth``, and what it makes of them is flagged `ORACLE`.
+"""
+
+ORACLE = "oracle"
+"""Flag of what was chosen by looking at the ground truth."""
+
+
 def predicted(predictions: Predictions, target: str, stage: str) -> np.ndarray:
     """The predicted embeddings (N, K, D) of a target.
 

@@ -17,9 +17,9 @@ from braindec.stages.diffusion.halves import FeatureReuse
 from braindec.stages.diffusion.model import DiffusionModel
 from braindec.stages.diffusion.regions import many_shapes
 from braindec.stages.diffusion.sampler import Sampler, Sampling, SchedulerName
-from braindec.stages.inputs import extended, predicted, target_with
-from braindec.stages.ranking import best_samples
-from braindec.stages.seeds import item_noise, item_seeds
+from braindec.stages.inputs import ORACLE, PRESENTED, extended, predicted, target_with
+from braindec.stages.ranking import sample_scores
+from braindec.stages.seeds import item_seeds
 from braindec.types import DataError, Predictions, Reconstructions, Stimuli
 
 
@@ -38,6 +38,10 @@ class LatentDiffusion:
     n_samples : samples of each item, of which one is kept.
     rank_by : target by which the sample is chosen: the one whose own embedding is nearest to the predicted one. The
         presented picture plays no part.
+    start : target of predicted VAE latents (channel, side * side) to start from, in place of pictures.
+    caption_text : condition on the previous stage's captions too, through the network's own text encoders.
+    oracle : choose the sample that is nearest to the presented stimulus' own embedding of ``rank_by``, as some
+        publications did. It looks at the answer; every result is flagged.
     """
 
     def __init__(
@@ -52,12 +56,19 @@ class LatentDiffusion:
         batch_size: int = 16,
         n_samples: int = 1,
         rank_by: str | None = None,
+        start: str | None = None,
+        caption_text: bool = False,
+        oracle: bool = False,
     ) -> None:
         if n_samples < 1 or (n_samples > 1 and rank_by is None):
             raise DataError(
                 f"stage latent_diffusion: n_samples {n_samples} with rank_by {rank_by}; several samples need a target "
                 "to rank them by"
             )
+        if oracle and n_samples == 1:
+            raise DataError("stage latent_diffusion: oracle chooses among samples; give n_samples above 1")
+        if start is not None and strength is None:
+            raise DataError(f"stage latent_diffusion: start {start} without strength; give both, or neither")
         self.model = model
         self.conditions = dict(conditions)
         self.steps = steps
@@ -68,6 +79,14 @@ class LatentDiffusion:
         self.batch_size = batch_size
         self.n_samples = n_samples
         self.rank_by = rank_by
+        self.start = start
+        self.caption_text = caption_text
+        self.oracle = oracle
+
+    @property
+    def uses_truth(self) -> tuple[str, ...]:
+        """Targets whose embeddings of the presented stimuli this stage must be shown."""
+        return (self.rank_by,) if self.oracle and self.rank_by is not None else ()
 
     def run(self, predictions: Predictions, previous: Reconstructions | None, context: StageContext) -> Reconstructions:
         """Make the pictures; captions and labels of earlier stages are kept.
@@ -75,30 +94,50 @@ class LatentDiffusion:
         Raises
         ------
         DataError
-            If a conditioning was not predicted or has another shape, a start picture is needed and missing, weights
-            are missing, or one picture does not fit into memory.
+            If a conditioning was not predicted or has another shape, a start picture or a caption is needed and
+            missing, weights are missing, or one picture does not fit into memory.
         """
-        stage = f"latent_diffusion({', '.join(self.conditions.values())})"
+        names = [*self.conditions.values(), *(["captions"] if self.caption_text else [])]
+        stage = f"latent_diffusion({', '.join(names)})"
         conditions = {name: predicted(predictions, target, stage) for name, target in self.conditions.items()}
         sampling = Sampling(self.steps, self.strength, self.guidance, self.scheduler, self.reuse)
-        starts = None if self.strength is None else _start_images(previous, stage)
+        model = self.model.on(context.device)
+        if self.caption_text:
+            conditions.update(model.encode_texts(_captions(previous, stage)))
+        starts = None
+        if self.strength is not None:
+            latents = None if self.start is None else predicted(predictions, self.start, stage)
+            starts = _start_images(previous, stage) if latents is None else model.as_latents(latents)
         seeds_NM = np.array([item_seeds(predictions, context.seed, m) for m in range(self.n_samples)]).T
         made_JHW3 = self._sample(sampling, conditions, starts, seeds_NM, context.device, stage)
         images = made_JHW3.reshape(len(predictions), self.n_samples, *made_JHW3.shape[1:])
-        chosen = self._chosen(images, predictions, context, stage)
-        return extended(previous, predictions, stage, images=images[np.arange(len(images)), chosen])
+        if self.rank_by is None or self.n_samples == 1:
+            return extended(previous, predictions, stage, images=images[:, 0])
+        scores_NM = self._scores(images, predictions, context, stage)
+        chosen = scores_NM.argmax(axis=1)
+        return extended(
+            previous,
+            predictions,
+            stage,
+            images=images[np.arange(len(images)), chosen],
+            flags=(ORACLE,) if self.oracle else (),
+            notes={"sample": chosen.tolist(), "sample_scores": scores_NM.round(6).tolist()},
+        )
 
     def _sample(
         self,
         sampling: Sampling,
         conditions: Mapping[str, np.ndarray],
-        starts: np.ndarray | None,
+        starts: np.ndarray | torch.Tensor | None,
         seeds_NM: np.ndarray,
         device: str,
         stage: str,
     ) -> np.ndarray:
-        """All samples, item by item: uint8 (N * M, H, W, 3)."""
-        model = self.model.on(device)
+        """All samples, item by item: uint8 (N * M, H, W, 3).
+
+        ``starts`` are pictures uint8 (N, H, W, 3) or latents float32 (N, C, h, w).
+        """
+        model = self.model
         sampler = Sampler(model, sampling)
         seeds_J = seeds_NM.reshape(-1)
         item_J = np.repeat(np.arange(len(seeds_NM)), seeds_NM.shape[1])
@@ -111,18 +150,25 @@ class LatentDiffusion:
             with torch.inference_mode(), many_shapes():
                 given = model.conditioning({name: values[items] for name, values in conditions.items()}, seeds)
                 contrast = model.contrast(given, seeds) if sampling.guided else None
-                start = None if starts is None else model.encode_images(starts[items])
-                noise = item_noise(seeds, model.latent_shape(), device, torch.float32)
+                start = None
+                if starts is not None:
+                    begun = starts[items]
+                    start = begun.to(device) if isinstance(begun, torch.Tensor) else model.encode_images(begun)
+                noise = model.first_noise(seeds)
                 latents = sampler.walk(noise, start, given, contrast, seeds)
                 return to_uint8(model.decode_latents(latents))[: len(jobs)]
 
         return np.concatenate(in_batches(len(seeds_J), self.batch_size, work, stage))
 
-    def _chosen(self, images: np.ndarray, predictions: Predictions, context: StageContext, stage: str) -> np.ndarray:
-        """Number of the kept sample of each item, int (N,)."""
-        if self.rank_by is None:
-            return np.zeros(len(images), np.int64)
+    def _scores(self, images: np.ndarray, predictions: Predictions, context: StageContext, stage: str) -> np.ndarray:
+        """Similarity of each sample with what is wanted, (N, M)."""
+        assert self.rank_by is not None
         wanted = predicted(predictions, self.rank_by, stage)
+        if self.oracle:
+            presented = context.options.get(PRESENTED, {})
+            if self.rank_by not in presented:
+                raise DataError(f"stage {stage}: oracle needs the presented stimuli, which braindec reconstruct gives")
+            wanted = presented[self.rank_by].of(predictions.table["stimulus_id"].tolist())
         flat = images.reshape(-1, *images.shape[2:])
         target = target_with(context, self.rank_by, "embed", stage)
         found = target.embed(Stimuli(tuple(str(job) for job in range(len(flat))), images=flat))
@@ -131,7 +177,7 @@ class LatentDiffusion:
                 f"stage {stage}: samples have embeddings {found.shape[1:]} of target {self.rank_by!r}, predictions "
                 f"{wanted.shape[1:]}; train again with that target's configuration"
             )
-        return best_samples(wanted, found.reshape(*images.shape[:2], *found.shape[1:]))
+        return sample_scores(wanted, found.reshape(*images.shape[:2], *found.shape[1:]))
 
 
 def _start_images(previous: Reconstructions | None, stage: str) -> np.ndarray:
@@ -142,3 +188,9 @@ def _start_images(previous: Reconstructions | None, stage: str) -> np.ndarray:
             "it, or leave strength out"
         )
     return previous.images
+
+
+def _captions(previous: Reconstructions | None, stage: str) -> tuple[str, ...]:
+    if previous is None or previous.captions is None:
+        raise DataError(f"stage {stage}: caption_text asks for captions; put a stage that writes them before it")
+    return previous.captions

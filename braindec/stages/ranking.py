@@ -1,4 +1,4 @@
-"""Choosing among samples without the ground truth.
+"""Choosing among samples.
 
 Legend: N predictions, M samples of each, K tokens, D dimensions.
 """
@@ -8,14 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 
-def best_samples(predicted_NKD: np.ndarray, samples_NMKD: np.ndarray) -> np.ndarray:
-    """Which sample's embedding is nearest by cosine to the predicted one, int (N,); the first of equals.
+def sample_scores(wanted_NKD: np.ndarray, samples_NMKD: np.ndarray) -> np.ndarray:
+    """Cosine of each sample's embedding with the wanted one, (N, M).
 
     All tokens are laid end to end; an embedding of length 0 has similarity 0.
     """
-    predicted = _unit(predicted_NKD.reshape(len(predicted_NKD), 1, -1))
+    wanted = _unit(wanted_NKD.reshape(len(wanted_NKD), 1, -1))
     samples = _unit(samples_NMKD.reshape(*samples_NMKD.shape[:2], -1))
-    return (samples * predicted).sum(axis=2).argmax(axis=1)
+    return (samples * wanted).sum(axis=2)
+
+
+def best_samples(wanted_NKD: np.ndarray, samples_NMKD: np.ndarray) -> np.ndarray:
+    """Which sample's embedding is nearest by cosine to the wanted one, int (N,); the first of equals."""
+    return sample_scores(wanted_NKD, samples_NMKD).argmax(axis=1)
 
 
 def _unit(values: np.ndarray) -> np.ndarray:

@@ -23,3 +23,8 @@ def item_noise(seeds: Sequence[int], shape: Sequence[int], device: str, dtype: t
     """Standard-normal noise (n, *shape), row i from seed i alone, the same on every device."""
     rows = [torch.randn(tuple(shape), generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
     return torch.stack(rows).to(device, dtype)
+
+
+def derived_seed(seed: int, purpose: int) -> int:
+    """Another 62-bit seed of the same item, for noise of another purpose than its latents'."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=8).digest(), "little") >> 2

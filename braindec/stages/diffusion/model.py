@@ -23,6 +23,7 @@ from braindec.frozen.weights import resolve
 from braindec.stages.diffusion.conditioning import Conditioning
 from braindec.stages.diffusion.halves import Halves
 from braindec.stages.diffusion.regions import compile_regions
+from braindec.stages.seeds import item_noise
 from braindec.types import DataError
 
 _VAE_BATCH = 16
@@ -157,6 +158,10 @@ class DiffusionModel(ABC):
                 )
         return conditions
 
+    def first_noise(self, seeds: Sequence[int]) -> Tensor:
+        """Standard-normal noise float32 (n, C, h, w), row i from seed i alone."""
+        return item_noise(seeds, self.latent_shape(), self.device, torch.float32)
+
     def tokens(self, conditions: Mapping[str, np.ndarray], n: int) -> Tensor:
         """Tokens (n, K, D) of the streams that attention reads, one after another."""
         parts = []
@@ -182,6 +187,23 @@ class DiffusionModel(ABC):
         channels, height, width = self.latent_shape()
         parts = [self.vae.encode_batch(images[rows]).float() for rows in self._vae_rows(len(images))]
         return torch.cat(parts)[: len(images)].reshape(len(images), channels, height, width)
+
+    def as_latents(self, values_NCD: np.ndarray) -> Tensor:
+        """Predicted latents (N, C, side * side) of any size -> start latents float32 (N, C, h, w) on the CPU.
+
+        Raises
+        ------
+        DataError
+            If they are no square maps of the VAE's channels.
+        """
+        channels, height, width = self.latent_shape()
+        side = round(values_NCD.shape[2] ** 0.5)
+        if values_NCD.shape[1] != channels or side * side != values_NCD.shape[2]:
+            raise DataError(
+                f"{self.weights}: start latents must be (picture, {channels}, side * side), found {values_NCD.shape}"
+            )
+        latents = torch.as_tensor(np.asarray(values_NCD, np.float32)).unflatten(2, (side, side))
+        return nn.functional.interpolate(latents, (height, width), mode="bilinear") if side != height else latents
 
     def decode_latents(self, latents_nChw: Tensor) -> Tensor:
         """Latents -> pixels (n, 3, H, W) in [-1, 1]."""

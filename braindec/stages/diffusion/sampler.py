@@ -19,10 +19,11 @@ from braindec.stages.diffusion.halves import FeatureReuse
 from braindec.stages.diffusion.model import DiffusionModel
 from braindec.types import DataError
 
-SchedulerName = Literal["checkpoint", "ddim", "unipc", "euler_ancestral"]
+SchedulerName = Literal["checkpoint", "ddim", "unipc", "euler", "euler_ancestral"]
 _CLASSES = {
     "ddim": "DDIMScheduler",
     "unipc": "UniPCMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
     "euler_ancestral": "EulerAncestralDiscreteScheduler",
 }
 

@@ -33,8 +33,8 @@ class StableDiffusionXL(DiffusionModel):
 
     Parameters
     ----------
-    adapter : IP-Adapter: hub id or path of its weight file, e.g. ``h94/IP-Adapter/sdxl_models/
-        ip-adapter_sdxl_vit-h.safetensors``, which takes image embeddings of OpenCLIP ViT-H/14; None has none.
+    adapter : IP-Adapter: hub id, folder or file, e.g. ``h94/IP-Adapter``; None has none.
+    adapter_file : its file in that folder; the default takes image embeddings of OpenCLIP ViT-H/14.
     adapter_scale : weight of what attention adds for the image.
     image_size : side of the pictures in pixels; None is what the U-Net was made for.
 
@@ -48,11 +48,13 @@ class StableDiffusionXL(DiffusionModel):
         compiled: bool = False,
         channels_last: bool = False,
         adapter: str | None = None,
+        adapter_file: str = "sdxl_models/ip-adapter_sdxl_vit-h.safetensors",
         adapter_scale: float = 1.0,
         image_size: int | None = None,
     ) -> None:
         super().__init__(weights, dtype, compiled, channels_last, image_size)
         self.adapter = adapter
+        self.adapter_file = adapter_file
         self.adapter_scale = adapter_scale
 
     def load_unet(self, path: Path) -> Any:
@@ -63,7 +65,9 @@ class StableDiffusionXL(DiffusionModel):
         self._zeros = _forces_zeros(path)
         unet = self.load_part(UNet2DConditionModel, path / "unet")
         if self.adapter is not None:
-            attach_adapter(unet, read_adapter(resolve(self.adapter)), self.adapter_scale)
+            place = resolve(self.adapter)
+            file = place / self.adapter_file if place.is_dir() else place
+            attach_adapter(unet, read_adapter(file), self.adapter_scale)
         return unet
 
     def encode_texts(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
