@@ -30,7 +30,7 @@ from braindec.training.target_scaling import Scaling, TargetScaling
 from braindec.training.transfer import copy_weights
 from braindec.types import DataError, Trials
 
-Predicts = Literal["value", "contrast", "prior"]
+Predicts = Literal["value", "contrast", "joint", "prior"]
 _WEIGHTS = "network/"
 _BATCH = 256
 
@@ -43,8 +43,9 @@ class NeuralDecoder:
     adapter, encoder, heads, stem, builder, priors : makers of the network's parts, see `braindec.models.network.Parts`.
     objectives : name -> weighted objective; names are columns of the training curves.
     engine : how to train.
-    predicts : which path of a head is predicted: its value, its contrast path, or the value refined by its prior; one
-        for all targets, or target name -> path.
+    predicts : which path of a head is predicted: its value, its contrast path, ``joint`` the sum of both at unit length
+        (so that its inner product with a target is the sum of both paths' cosines), or the value refined by its prior;
+        one for all targets, or target name -> path.
     scaling : targets are learned as they are (``none``), less their training mean (``centre``), or also divided by
         their standard deviation (``zscore`` a value, ``scale`` one for all). Predictions are scaled back.
     start_from : a fitted decoder's folder (``decoder/FOLD/decoder`` of a run) whose weights to start from; subjects
@@ -187,6 +188,9 @@ class NeuralDecoder:
         value = outputs.value[name]
         if path == "value":
             return value
+        if path == "joint":
+            parts = (value, outputs.contrast[name])
+            return torch.stack([nn.functional.normalize(p.flatten(1), dim=1) for p in parts]).sum(0).view_as(value)
         return self.network_.refine(name, value, torch.Generator(value.device).manual_seed(self.prior_seed))
 
     def state(self) -> State:

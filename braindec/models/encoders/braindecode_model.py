@@ -10,8 +10,12 @@ from torch import nn
 
 from braindec.types import DataError
 
-NON_COMMERCIAL = ("BrainModule",)
-"""braindecode networks whose licence (CC BY-NC) forbids commercial use."""
+NON_COMMERCIAL = {
+    "BrainModule": "CC BY-NC 4.0",
+    "EEGMiner": "CC BY-NC 4.0, and patented",
+    "VEMG2Pose": "CC BY-NC-SA 4.0",
+}
+"""braindecode networks whose licence forbids commercial use (as of braindecode 1.8); the package itself is BSD-3."""
 
 
 class BraindecodeModel(nn.Module):
@@ -43,8 +47,8 @@ class BraindecodeModel(nn.Module):
         super().__init__()
         if name in NON_COMMERCIAL and not allow_non_commercial:
             raise DataError(
-                f"BraindecodeModel.name: {name} is licensed for non-commercial use only (CC BY-NC); set "
-                "allow_non_commercial: true if your use is, or take braindec's own DilatedConvEncoder"
+                f"BraindecodeModel.name: {name} is licensed for non-commercial use only ({NON_COMMERCIAL[name]}); set "
+                "allow_non_commercial: true if your use is, or take another encoder"
             )
         try:
             from braindecode import models

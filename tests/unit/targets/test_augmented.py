@@ -7,6 +7,7 @@ import pytest
 
 from braindec.targets.augmented import AugmentedAverage, blurred, moved
 from braindec.targets.pixels import Pixels
+from braindec.targets.standardised import Standardised
 from braindec.types import DataError, Stimuli
 
 
@@ -41,3 +42,22 @@ def test_bad_numbers_and_missing_pictures_are_refused() -> None:
         AugmentedAverage(Pixels(), shift=0.7)
     with pytest.raises(DataError, match="no images"):
         AugmentedAverage(Pixels()).embed(Stimuli(("a",)))
+
+
+def test_standardised_values_have_training_statistics() -> None:
+    stimuli = pictures(8)
+    training = stimuli.select(stimuli.ids[:5])
+    made = Standardised(Pixels())
+    with pytest.raises(DataError, match="not fitted"):
+        made.embed(stimuli)
+    made.fit(training)
+    seen = made.embed(training)
+    np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-4)
+    again = Standardised(Pixels())
+    again.load_state(made.state())
+    np.testing.assert_array_equal(again.embed(stimuli), made.embed(stimuli))
+    plain = Pixels().embed(training)
+    np.testing.assert_allclose(
+        made.embed(stimuli), (Pixels().embed(stimuli) - plain.mean(axis=0)) / plain.std(axis=0), rtol=1e-3, atol=1e-3
+    )
