@@ -298,3 +298,33 @@ def test_comparison_refuses_what_cannot_be_compared(content: ReportContent, tmp_
     with pytest.raises(DataError, match="no item"):
         write_comparison(tmp_path / "c.html", [content, elsewhere], paired)
     assert not (tmp_path / "c.html").exists()
+
+
+def test_curves_over_time_space_and_repetitions_have_their_place(content: ReportContent, tmp_path: Path) -> None:
+    numbers = {"metric": "top_1", "value": 0.4, "low": 0.3, "high": 0.5, "chance": 0.25}
+    time = pd.DataFrame([{"start_s": s, "stop_s": s + 0.1, **numbers} for s in (-0.1, 0.0, 0.1)])
+    regions = [("everything", "alone"), ("V1", "alone"), ("V1", "without")]
+    space = pd.DataFrame([{"region": r, "use": use, "n_positions": 12.0, **numbers} for r, use in regions])
+    curve = pd.DataFrame([{"n_repetitions": n, **numbers, "low": None} for n in (1, 2, 4)])
+    shown = replace(content, over_time=time, over_space=space, repetition_curve=curve)
+    page = write_report(tmp_path / "a.html", shown).read_text()
+    for said in (
+        'href="#where"',
+        "Over time",
+        "Top 1, each region alone",
+        "everything without it",
+        "V1 (12)",
+        "Repetitions",
+    ):
+        assert said in page
+    assert 'id="where"' not in write_report(tmp_path / "b.html", content).read_text()
+
+
+def test_the_share_of_the_ceiling_is_read_beside_it(content: ReportContent, tmp_path: Path) -> None:
+    metric = {**content.scores["metrics"]["pixel_correlation"], "ceiling": 0.6, "ceiling_normalised": 0.71}
+    metrics = {**content.scores["metrics"], "pixel_correlation": metric}
+    found = {"subj01": {"source": "ncsnr of the data set", "n_repetitions": 3.0, "median": 22.0, "best_decile": 61.0}}
+    scores = {**content.scores, "metrics": metrics, "response_ceilings": found}
+    page = write_report(tmp_path / "a.html", replace(content, scores=scores)).read_text()
+    assert "71% reached" in page
+    assert "subj01 22% (best tenth above 61%)" in page

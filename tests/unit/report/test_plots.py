@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braindec.report.plots import Row, curves, difference_bar, distribution, forest, nice_ticks
+from braindec.report.plots import Row, Trajectory, curves, difference_bar, distribution, forest, nice_ticks, trajectory
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -83,3 +83,30 @@ def test_curves_skip_undefined_points():
     assert len(points) == 3
     heights = [float(p.split(",")[1]) for p in points]
     assert heights == sorted(heights), "a falling loss falls on the page"
+
+
+def test_a_trajectory_draws_line_band_chance_and_onset_where_they_are() -> None:
+    x = np.array([-100.0, 0.0, 100.0, 200.0])
+    line = Trajectory(x, np.array([0.2, 0.2, 0.6, 0.4]), np.full(4, 0.1), np.full(4, 0.7), 0.2)
+    root = ElementTree.fromstring(trajectory("accuracy", "ms", line, onset=0.0))
+    (curve,) = [e for e in root if e.tag.endswith("polyline")]
+    points = np.array([point.split(",") for point in curve.get("points", "").split()], dtype=float)
+    assert points[0, 0] == 52.0
+    assert np.ptp(np.diff(points[:, 0])) < 0.2
+    assert points[2, 1] < points[3, 1] < points[0, 1], "higher scores are drawn higher"
+    (chance,) = [e for e in root if e.get("class") == "chance"]
+    assert float(chance.get("y1", "0")) == pytest.approx(points[0, 1], abs=0.11)
+    assert any(e.get("x1") == e.get("x2") == f"{points[1, 0]:.1f}" for e in root if e.get("class") == "axis")
+    assert sum(e.get("class") == "band" for e in root) == 1
+    assert "highest 0.600 at 100" in root.get("aria-label", "")
+
+
+def test_repetitions_are_spaced_by_doubling_and_gaps_in_intervals_are_left_out() -> None:
+    line = Trajectory(np.array([1.0, 2.0, 4.0, 80.0]), np.arange(4.0), np.full(4, np.nan), np.full(4, np.nan), None)
+    root = ElementTree.fromstring(trajectory("top-1", "repetitions", line, doubling=True))
+    marks = [float(e.get("cx", "0")) for e in root if e.tag.endswith("circle")]
+    assert marks[1] - marks[0] == pytest.approx(marks[2] - marks[1], abs=0.2)
+    assert [e.text for e in root if e.get("class") == "tick" and e.get("text-anchor") == "middle"][:4] == [
+        "1", "2", "4", "80",
+    ]  # fmt: skip
+    assert not any(e.get("class") in ("band", "chance") for e in root)
