@@ -215,6 +215,12 @@ def headline(found: Sequence[Verdict]) -> str:
     return f"Decoding beats every control on {len(above)} of {total} metrics."
 
 
+def lead_sentence(found: Sequence[Verdict]) -> str:
+    """What was decoded above which control, with its interval: of the first metric that beats all, or of the first."""
+    chosen = next((verdict for verdict in found if verdict.status == "above"), found[0])
+    return " ".join(chosen.sentences[:2])
+
+
 def unbeaten_sentence(found: Sequence[Verdict]) -> str:
     """Which controls are not clearly beaten, and on how many metrics; empty when all are beaten."""
     counts = Counter(control for verdict in found for control in verdict.unbeaten)

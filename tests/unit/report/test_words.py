@@ -8,6 +8,7 @@ from braindec.report.words import (
     headline,
     interval,
     label,
+    lead_sentence,
     number,
     unbeaten_sentence,
     verdicts,
@@ -73,6 +74,12 @@ def test_many_beaten_controls_are_counted_and_unbeaten_ones_named():
     controls = {f"c{i}": {"a": entry(0.1)} for i in range(5)} | {"strong": {"a": entry(0.9)}}
     found = verdicts(scores(controls, a=entry(0.8)))[0]
     assert found.sentences[1:] == ("It beats 5 of 6 controls.", "It does not beat “strong”.")
+
+
+def test_the_lead_is_the_first_metric_that_beats_its_controls() -> None:
+    both = scores({"noise": {"a": entry(0.8), "b": entry(0.1)}}, a=entry(0.7), b=entry(0.8))
+    assert lead_sentence(verdicts(both)).startswith("B is 0.800, 95% interval [")
+    assert lead_sentence(verdicts(scores({"noise": {"a": entry(0.8)}}, a=entry(0.7)))).startswith("A is 0.700")
 
 
 def test_sentences_of_the_evaluation_are_kept():
