@@ -121,7 +121,7 @@ def ours(
     evidence = Evidence(table, Stimuli(ids, shown), np.arange(n), decoded)
     parts: dict[str, tuple[float, np.ndarray]] = {}
     started = time.perf_counter()
-    pixels = PublishedPixels("mindeye").scores(evidence)
+    pixels = PublishedPixels("mindeye", device=options.device).scores(evidence)
     parts["pixels"] = time.perf_counter() - started, np.stack([scores.values for scores in pixels])
     for name, spec in JUDGES.items():
         before = time.perf_counter()
