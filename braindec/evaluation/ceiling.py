@@ -31,8 +31,8 @@ def run_ceilings(
         return {}
     n_averaged: dict[tuple[str, str], float] = {}
     for _, evidence in decoded:
-        counts = evidence.table.groupby(["subject", "stimulus_id"])["n_repetitions"].mean()
-        n_averaged.update({(str(subject), str(stimulus)): float(n) for (subject, stimulus), n in counts.items()})
+        for (subject, stimulus), counts in evidence.table.groupby(["subject", "stimulus_id"])["n_repetitions"]:
+            n_averaged[str(subject), str(stimulus)] = float(counts.mean())
     scored = []
     for fold in {own.name: own for own, _ in decoded}.values():
         if not all((run.predictions(half, fold.name) / "table.csv").exists() for half in HALVES):
@@ -71,7 +71,7 @@ def response_ceilings(
                 continue
             ncsnr = noise_ceiling_snr(np.asarray(own.signal[rows]), ids.tolist())
             source = "repetitions of test stimuli"
-        percent = noise_ceiling_percent(ncsnr, max(1.0, repetitions[subject]))
+        percent = noise_ceiling_percent(ncsnr, np.array([max(1.0, repetitions[subject])]))
         found[subject] = {
             "source": source,
             "n_repetitions": repetitions[subject],
