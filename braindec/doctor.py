@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -129,9 +130,18 @@ def data_roots() -> list[Finding]:
         if root.is_dir():
             findings.append(Finding("ok", f"data set {path.stem}", f"found at {root}"))
         else:
-            fix = "docs/datasets.md says where to get it; then set dataset.root=DIR or BRAINDEC_DATA"
+            fix = f"{_remedy(str(config._target_))}; docs/datasets.md has the commands (dataset.root=, BRAINDEC_DATA)"
             findings.append(Finding("note", f"data set {path.stem}", f"not at {root}", fix))
     return findings
+
+
+def _remedy(target: str) -> str:
+    """What a reader's own errors say is to be downloaded, from where, how large, under which licence."""
+    try:
+        module = importlib.import_module(target.rpartition(".")[0])
+    except ImportError as error:
+        return f"its reader needs {error.name}"
+    return str(getattr(module, "REMEDY", "get it"))
 
 
 def weights() -> list[Finding]:

@@ -17,15 +17,16 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from braindec.artifacts import write_json
 from braindec.compose import build, checked, chosen_subjects
 from braindec.console import progress
-from braindec.contracts import Dataset, Split, Target, Transform, no_progress
+from braindec.contracts import Dataset, Target, no_progress
 from braindec.datasets.prepared import write_hashes
+from braindec.experiment import Experiment
 from braindec.types import DataError, Stimuli, TargetEmbeddings, Trials
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ class Preparation:
     n_jobs : subjects that are read at a time, each in a process of its own.
     again : verify again although a record says that the same files were verified.
     checksums : compare files with the checksums that were published with them (lists beside them, git-annex keys).
-    split, transforms, average_train : of training; a data set's configuration may set them, and they do nothing here.
     targets : embeddings of frozen networks to compute for every stimulus; they need ``cache_dir``.
     """
 
@@ -56,9 +56,6 @@ class Preparation:
     n_jobs: int
     again: bool
     checksums: bool
-    split: Split
-    transforms: Mapping[str, Transform]
-    average_train: bool
     targets: Mapping[str, Target]
 
 
@@ -72,6 +69,7 @@ def prepare(config: DictConfig) -> dict[str, dict[str, Any]]:
     """
     from omegaconf import OmegaConf
 
+    config = without_training(config)
     checked(config, Preparation)
     plain: dict[str, Any] = OmegaConf.to_container(config.dataset, resolve=True)  # type: ignore[assignment]
     dataset = build(config.dataset)
@@ -87,6 +85,17 @@ def prepare(config: DictConfig) -> dict[str, dict[str, Any]]:
             record.parent.mkdir(parents=True, exist_ok=True)
             write_json(record, {**identity, "subjects": known})
     return {subject: known[subject] for subject in subjects}
+
+
+def without_training(config: DictConfig) -> DictConfig:
+    """The configuration without settings of training, which a data set's own file may make (its split, its averaging).
+
+    What neither training nor preparing knows is kept, for the check to name.
+    """
+    from omegaconf import OmegaConf
+
+    own, training = ({field.name for field in fields(schema)} for schema in (Preparation, Experiment))
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key in own or key not in training])
 
 
 def _checksums(dataset: Dataset) -> int:
@@ -177,6 +186,7 @@ def embed(config: DictConfig) -> dict[str, TargetEmbeddings]:
     """
     from braindec.targets.cache import load_or_compute
 
+    config = without_training(config)
     checked(config, Preparation)
     targets = build(config.targets)
     if not targets:

@@ -27,7 +27,7 @@ CHANNELS = ("TP9", "AF7", "AF8", "TP10")
 MARKERS = {1: "house", 2: "face"}
 RATE_HZ = 256.0
 MAX_DRIFT_S = 0.1
-REMEDY = "copy the visual N170 example data of the muse-lsl repository there, or set the data set's root to it"
+REMEDY = "copy the visual N170 data of the muse-lsl repository (BSD-3; 10 MB) there, or set the data set's root to it"
 
 
 class MuseN170:

@@ -18,7 +18,7 @@ from braindec.types import DataError, Space, Stimuli, Trials
 FILE = "things_eeg1_category_erps.npz"
 GROUP = "group"
 FIELDS = ("erp", "subjects", "categories", "ch_names", "times")
-REMEDY = "copy it there, or set the data set's root to the folder that holds it"
+REMEDY = "copy it (from OpenNeuro ds003825, CC0; 15 MB) there, or set the data set's root to the folder that holds it"
 
 
 class ThingsEEG1ERPs:

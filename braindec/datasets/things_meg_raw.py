@@ -33,7 +33,7 @@ from braindec.datasets.files import (
 from braindec.datasets.things_meg import concept_of, read_events, trial_table
 from braindec.types import DataError, Space, Stimuli, Trials
 
-REMEDY = "download OpenNeuro ds004212 (CC0), or set the data set's root to where it lies"
+REMEDY = "download OpenNeuro ds004212 (CC0; 62 GB a person), or set the data set's root to where it lies"
 RATE_HZ = 1200.0
 _SENSORS_AT_ONCE = 64
 
@@ -171,9 +171,9 @@ class ThingsMEGRaw:
         names, positions = self._sensors(next(iter(recordings.values())))
         first, after = (round(end * self.rate_hz) for end in self.window_s)
         blocks: list[Block] = []
-        for (session, run), own in events.groupby(["session", "run"], sort=False):
+        for _, own in events.groupby(["session", "run"], sort=False):
             rows = own.index.to_numpy()
-            path, onsets = recordings[int(session), int(run)], own["onset_s"].to_numpy()
+            path, onsets = recordings[int(own["session"].iloc[0]), int(own["run"].iloc[0])], own["onset_s"].to_numpy()
             blocks.append((int(rows[0]), int(rows[-1]) + 1, partial(self._run, path, names, onsets)))
         folder = None if cache_dir is None else self._folder(cache_dir, subject)
         source = {} if folder is None else {"files": fingerprint(self._run_files(subject))}

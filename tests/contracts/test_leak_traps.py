@@ -160,12 +160,12 @@ def test_things_meg_real_events() -> None:
 
 
 def test_bold5000_marked_showings_are_one_picture(tmp_path: Path) -> None:
-    from braindec.datasets.bold5000.design import trial_table
+    from braindec.datasets.bold5000.design import read_stimuli, trial_table
     from braindec.datasets.bold5000.fake import write_fake
 
     write_fake(tmp_path, storage=())
     table = trial_table(tmp_path, "CSI1")
-    assert found(of_table(table), published, "stimulus") == []
+    assert found(of_table(table), published, "stimulus", read_stimuli(tmp_path, ["CSI1"], None)) == []
     few = table["stimulus_id"].iloc[:200].unique().tolist()
     own = np.array([[[[i // 16 * 16, i % 16 * 16, 0]]] for i in range(len(few))], dtype=np.uint8)
     marked = table[table["split"] == "test"].index[0]
@@ -174,7 +174,7 @@ def test_bold5000_marked_showings_are_one_picture(tmp_path: Path) -> None:
     doubled = Stimuli(ids=(*few, f"rep_{one}"), images=np.concatenate([own, own[[few.index(one)]]]))
     unread = table.iloc[:200].copy()
     unread.loc[marked, ["stimulus_id", "split"]] = [f"rep_{one}", "test"]
-    unread.loc[0, ["stimulus_id", "split"]] = [one, "train"]
+    unread.loc[table.index[table["split"] == "train"][0], ["stimulus_id", "split"]] = [one, "train"]
     assert "identical_content" in kinds(found(of_table(unread), published, "stimulus", doubled))
 
 

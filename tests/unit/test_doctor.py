@@ -19,6 +19,9 @@ def test_a_missing_data_root_comes_with_its_fix(monkeypatch, tmp_path: Path) -> 
     assert finding.level == "note"
     assert str(tmp_path) in finding.found
     assert "dataset.root" in finding.fix
+    nsd = by_subject(doctor.data_roots())["data set nsd"]
+    for what in ("naturalscenesdataset.org", "form", "GB", "aws s3 cp"):
+        assert what in nsd.fix
 
 
 def test_a_present_data_root_is_found(monkeypatch, tmp_path: Path) -> None:

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 
-from braindec.compose import compose
+from braindec.compose import checked, compose
 from braindec.datasets.array_dataset import stimuli_of
 from braindec.datasets.from_python import from_arrays
 from braindec.datasets.nsd.fake import write_fake
 from braindec.datasets.prepared import read_hashes
-from braindec.prepare import RECORD, embed, prepare, verify
+from braindec.locations import configs_folder
+from braindec.prepare import RECORD, Preparation, embed, prepare, verify, without_training
 from braindec.targets.pixels import Pixels
 from braindec.types import DataError
 
@@ -106,8 +107,14 @@ def test_published_checksums_are_compared(tmp_path) -> None:
     assert prepare(config(tmp_path, "again=true", "checksums=false"))["subj01"]["checksums"] == 0
 
 
-def test_a_data_set_that_sets_its_own_split_can_be_prepared() -> None:
-    assert "leave_repetition_out" in compose("prepare", ["dataset=miyawaki2008"]).split["_target_"]
+@pytest.mark.parametrize("name", sorted(path.stem for path in (configs_folder() / "dataset").glob("*.yaml")))
+def test_every_data_set_can_be_prepared_whatever_its_file_says_of_training(name: str) -> None:
+    checked(without_training(compose("prepare", [f"dataset={name}"])), Preparation)
+
+
+def test_a_misspelt_key_is_still_named() -> None:
+    with pytest.raises(DataError, match="n_job"):
+        prepare(compose("prepare", ["dataset=simulated", "+n_job=2"]))
 
 
 def test_training_from_a_prepared_cache_finds_the_hashes_of_the_leak_check(tmp_path, monkeypatch) -> None:

@@ -112,8 +112,9 @@ def check_events(root: Path, subject: str, table: pd.DataFrame) -> None:
     DataError
         Naming the first run and trial that differ.
     """
-    for (session, run), ours in table.groupby(["session", "run"]):
-        path = events_file(root, subject, int(session), int(run))
+    for _, ours in table.groupby(["session", "run"]):
+        session, run = int(ours["session"].iloc[0]), int(ours["run"].iloc[0])
+        path = events_file(root, subject, session, run)
         if not path.is_file():
             continue
         events = read_table(path, (), "a run's events", REMEDY)

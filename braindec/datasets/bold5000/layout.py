@@ -33,8 +33,8 @@ ROI_MISSPELT = {"LHLOC": "LHLO", "RHLOC": "RHLO", "RHRSC": "RHRRSC"}
 """Names that some published mask files have instead."""
 
 REMEDY = (
-    "download release 2.0 (figshare 14456124, CC0) and BOLD5000_Stimuli.zip from bold5000.org, or set the data set's "
-    "root to where they lie"
+    "download release 2.0 (figshare 14456124, CC0; below 10 GB a person) and BOLD5000_Stimuli.zip from bold5000.org, "
+    "or set the data set's root to where they lie"
 )
 
 

@@ -28,6 +28,11 @@ from braindec.datasets.bold5000.layout import (
 from braindec.datasets.files import BadPositions
 from braindec.types import DataError, Stimuli
 
+REMEDY = (
+    "download the events and fMRIPrep's volumes of OpenNeuro ds001499 (CC0; 0.17 GB a run before compression) and "
+    "BOLD5000_Stimuli.zip from bold5000.org, or set the data set's root to where they lie"
+)
+
 
 class BOLD5000Parcels(BIDSParcels):
     """Five volumes from each picture on, float32 (trial, parcel, volume), percent of the parcel's run mean.
@@ -84,7 +89,7 @@ class BOLD5000Parcels(BIDSParcels):
         if missing:
             raise DataError(
                 f"{missing[0]}: {len(missing)} of {len(expected)} runs of {subject} are missing (sessions "
-                f"{list(LONG_SESSIONS[name])} have ten, the others nine); download them from OpenNeuro ds001499"
+                f"{list(LONG_SESSIONS[name])} have ten, the others nine); {REMEDY}"
             )
         return expected
 

@@ -41,8 +41,9 @@ N_IMAGES = 73_000
 BETA_SCALE = 300.0
 BETAS = "betas_fithrf_GLMdenoise_RR"
 REMEDY = (
-    "ask for access at naturalscenesdataset.org, then fetch it with `aws s3 cp --no-sign-request` from the bucket "
-    "s3://natural-scenes-dataset, and set the data set's root (environment variable BRAINDEC_DATA) to where it lies"
+    "ask for access at naturalscenesdataset.org (a form; 29-44 GB of betas a person, 39.6 GB of pictures), then fetch "
+    "it with `aws s3 cp --no-sign-request` from the bucket s3://natural-scenes-dataset, and set the data set's root "
+    "(environment variable BRAINDEC_DATA) to where it lies"
 )
 
 ROI_LABELS: dict[str, tuple[str, ...]] = {

@@ -34,7 +34,10 @@ TARGET_TRIAL = 99999
 WINDOW_S = (-0.2, 0.8)
 RAW_RATE_HZ = 250.0
 TEST_SESSIONS = 4
-REMEDY = "download THINGS-EEG2 from osf.io/3jk45 (CC BY 4.0), or set the data set's root to where it lies"
+REMEDY = (
+    "download THINGS-EEG2 from osf.io/3jk45 (CC BY 4.0; 1 to 10 GB a person), or set the data set's root to where it "
+    "lies"
+)
 
 
 @dataclass(frozen=True)

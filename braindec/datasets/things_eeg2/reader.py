@@ -26,6 +26,7 @@ from braindec.datasets.safe_pickle import load
 from braindec.datasets.things_eeg2 import files
 from braindec.types import DataError, Space, Stimuli, Trials, Unit
 
+REMEDY = files.REMEDY
 IMAGE_FOLDERS = {"train": "training_images", "test": "test_images"}
 _ROW_BLOCK = 8192
 
