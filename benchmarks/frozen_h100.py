@@ -1,6 +1,7 @@
 """Throughput of the frozen networks at their true sizes, with random weights: nothing is downloaded.
 
     python benchmarks/frozen_h100.py --out frozen.json          # one GPU of 40 GB or more, under 4 minutes
+    python benchmarks/frozen_h100.py --only "SD VAE decode, compiled" --out frozen.json      # one row
     python benchmarks/frozen_h100.py --device cpu --tiny        # the same, tiny
 
 Each row is images per second of the whole way: uint8 images in host memory, preprocessing on the device, the network
@@ -120,7 +121,10 @@ def main() -> None:
     print(f"bfloat16 matrix product: {peak:.0f} TFLOP/s ({device_name(options)})")
     print(f"{'network':28} {'batch':>5} {'end to end':>12} {'network':>10} {'GFLOP':>8} {'share':>6} {'s':>6}")
     rows = []
-    for name, measure in plan(options):
+    chosen = [(name, measure) for name, measure in plan(options) if options.only in (None, name)]
+    if not chosen:
+        raise SystemExit(f"--only: no network is called {options.only!r}")
+    for name, measure in chosen:
         if time.perf_counter() - started > options.budget_s:
             rows.append({"network": name, "skipped": f"the {options.budget_s:.0f} s were spent"})
             print(f"{name:28} skipped: the {options.budget_s:.0f} s were spent")
@@ -262,6 +266,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=6, help="batches timed")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
     parser.add_argument("--budget-s", type=float, default=220.0, help="start no further network after this time")
+    parser.add_argument("--only", help="the name of one row")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     options.batch = lambda size: 2 if options.tiny else size

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from braindec.frozen.base import Dtype, FrozenNetwork
 from braindec.frozen.loading import LoadReport
-from braindec.frozen.sounds import ResampledSounds, at_rate, rate_of, stacked
+from braindec.frozen.sounds import ResampledSounds, rate_of, stacked
 from braindec.types import DataError, Stimuli
 
 _FLOOR = 1e-5
@@ -92,7 +92,21 @@ class MelSpectrogram(FrozenNetwork):
         power_NFK = spectrum_NFK.abs().square() / window.square().sum()
         bands_NDK = torch.einsum("fd,nfk->ndk", module.bands.float(), power_NFK)
         frames_NKD = (_FLOOR + bands_NDK).log().transpose(1, 2)
-        return at_rate(frames_NKD, sounds_NW.shape[1], self.rate_hz, self.output_rate_hz)
+        return self._at_middles(frames_NKD, sounds_NW.shape[1])
+
+    def _at_middles(self, frames_NKD: Tensor, n_samples: int) -> Tensor:
+        """Frames, which are centred on every ``hop``-th sample, at the middle of each output point's time.
+
+        By time and not by stretching to a length, so that a segment has the values that it has in a longer sound.
+        """
+        n_points = round(n_samples / self.rate_hz * self.output_rate_hz)
+        middles = (torch.arange(n_points, dtype=torch.float64) + 0.5) / self.output_rate_hz * self.rate_hz / self.hop
+        middles = middles.clamp(max=frames_NKD.shape[1] - 1)
+        before = middles.long().clamp(max=max(0, frames_NKD.shape[1] - 2))
+        after = (before + 1).clamp(max=frames_NKD.shape[1] - 1)
+        share = (middles - before).to(frames_NKD).unsqueeze(1)
+        before, after = before.to(frames_NKD.device), after.to(frames_NKD.device)
+        return torch.lerp(frames_NKD[:, before], frames_NKD[:, after], share)
 
     def _source(self, stimuli: Stimuli | np.ndarray | Sequence[Any]) -> Any:
         rate_hz = rate_of(stimuli, self.audio_rate_hz, type(self).__name__)
@@ -111,7 +125,8 @@ def mel_bands(n_frequencies: int, n_bands: int, rate_hz: float) -> Tensor:
     Raises
     ------
     DataError
-        If a band is so narrow that no frequency falls into it.
+        If a quarter of the bands is so narrow that no frequency falls into them; a few at the low end stay at the
+        floor.
     """
     highest = _MELS * np.log10(1 + rate_hz / 2 / _HZ)
     edges_hz = _HZ * (10 ** (np.linspace(0, highest, n_bands + 2) / _MELS) - 1)

@@ -159,7 +159,8 @@ def fetch(identifier: str, progress: Progress = no_progress) -> Path:
     Raises
     ------
     DataError
-        If the id is unknown, there is no weights root, the disk is too small or a checksum differs.
+        If the id is unknown, there is no weights root, the disk is too small, there is no network, or a checksum
+        differs.
     """
     known = _known(identifier)
     if known.shipped:
@@ -171,14 +172,20 @@ def fetch(identifier: str, progress: Progress = no_progress) -> Path:
     if free_gb < 1.1 * known.size_gb:
         raise DataError(f"fetching {identifier!r} needs about {known.size_gb:g} GB; {root} has {free_gb:.1f} GB free")
     folder = root / identifier
-    if known.url is None:
-        from huggingface_hub import snapshot_download
+    try:
+        if known.url is None:
+            from huggingface_hub import snapshot_download
 
-        snapshot_download(identifier, local_dir=folder, allow_patterns=list(known.files))
-    else:
-        for name in known.files:
-            if not (folder / name).exists():
-                _download(f"{known.url}/{name}", folder / name, (known.sha256 or {}).get(name), progress)
+            snapshot_download(identifier, local_dir=folder, allow_patterns=list(known.files))
+        else:
+            for name in known.files:
+                if not (folder / name).exists():
+                    _download(f"{known.url}/{name}", folder / name, (known.sha256 or {}).get(name), progress)
+    except OSError as error:
+        raise DataError(
+            f"fetching {identifier!r}: the download failed ({error}); try again with a network, or copy "
+            f"{', '.join(known.files)} from elsewhere into {folder}"
+        ) from error
     found = status(identifier, verify=True)
     if found.status != "present":
         raise DataError(f"fetched {identifier!r}, but {found.detail}; delete {folder} and fetch again")

@@ -98,6 +98,17 @@ def test_fetching_checks_the_checksum(tmp_path: Path, own_homes: Path, monkeypat
     assert list(folder.iterdir()) == []
 
 
+def test_fetching_without_a_network_says_where_the_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published(monkeypatch, tmp_path / "no_server" / "a.bin", "0" * 64)
+    with pytest.raises(DataError, match=r"the download failed .*copy a\.bin from elsewhere into .*some/net"):
+        weights.fetch("some/net")
+    monkeypatch.undo()
+    monkeypatch.setenv("BRAINDEC_WEIGHTS", str(tmp_path / "root"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"the download failed .*copy .*model\.safetensors"):
+        weights.fetch("timm/vgg19.tv_in1k")
+
+
 def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     file.write_bytes(b"one")
