@@ -68,7 +68,7 @@ class MultiQueryAttention(nn.Module):
         width = value.shape[-1]
         query, key, value = (nn.functional.pad(v, (0, -width % 8)) for v in (query, key, value))
         attended = nn.functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=bias_HLM.to(value.dtype), scale=1.0
+            query, key, value, attn_mask=bias_HLM.to(value.dtype)[None], scale=1.0
         )[..., :width]
         return self.out(attended.transpose(1, 2).reshape(batch, length, -1))
 

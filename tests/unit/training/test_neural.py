@@ -23,7 +23,7 @@ from braindec.training.curves import read_curves
 from braindec.training.neural import NeuralDecoder
 from braindec.types import DataError, TargetEmbeddings
 from tests.golden.recipes import OF_TIME, TOY, toy_data, toy_decoder
-from tests.unit.training.two_processes import RECIPES, fit_without_dropout
+from tests.unit.training.two_processes import RECIPES, fit_without_chance
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -119,7 +119,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path: Path) -> None:
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
     for recipe in RECIPES:
-        fit_without_dropout(recipe, tmp_path / "one" / recipe)
+        fit_without_chance(recipe, tmp_path / "one" / recipe)
         one, two = read_curves(tmp_path / "one" / recipe), read_curves(tmp_path / "two" / recipe)
         assert one is not None
         assert two is not None
