@@ -1,4 +1,4 @@
-"""Reconstructs ten items two at a time and kills itself with SIGKILL in a chunk. Arguments: folder, chunk (-1: never)."""
+"""Reconstructs ten items two at a time, killing itself in a chunk (-1: never). Arguments: folder, chunk."""
 
 from __future__ import annotations
 
