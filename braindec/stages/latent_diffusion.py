@@ -147,7 +147,7 @@ class LatentDiffusion:
             rows = np.resize(jobs, size) if model.compiled else jobs
             items = item_J[rows]
             seeds = [int(seed) for seed in seeds_J[rows]]
-            with torch.inference_mode(), many_shapes():
+            with torch.inference_mode(), many_shapes(model.compiled):
                 given = model.conditioning({name: values[items] for name, values in conditions.items()}, seeds)
                 contrast = model.contrast(given, seeds) if sampling.guided else None
                 start = None
