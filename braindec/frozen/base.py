@@ -67,7 +67,9 @@ class FrozenNetwork(ABC):
     def module(self) -> Any:
         """The network, on its device, in its dtype, in evaluation mode; loaded on first use."""
         if self._module is None:
-            module, self.report_ = self.load(resolve(self.weights))
+            # Weights that were loaded in inference mode could never pass gradients on to a picture.
+            with torch.inference_mode(mode=False):
+                module, self.report_ = self.load(resolve(self.weights))
             self.adopt(module.requires_grad_(False))
         return self._module
 

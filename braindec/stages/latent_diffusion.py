@@ -31,7 +31,7 @@ class LatentDiffusion:
     Parameters
     ----------
     model : the network, e.g. `braindec.stages.diffusion.families.VersatileDiffusion`.
-    conditions : name of the network's conditioning -> name of the target that predicts it.
+    conditions : name of the network's conditioning -> name of the target that predicts it; None leaves it absent.
     steps, strength, guidance, scheduler, reuse : see `braindec.stages.diffusion.sampler.Sampling`; with a
         ``strength`` the walk starts from the previous stage's pictures, of any size.
     batch_size : samples that are made together; halved when memory runs out.
@@ -47,7 +47,7 @@ class LatentDiffusion:
     def __init__(
         self,
         model: DiffusionModel,
-        conditions: Mapping[str, str],
+        conditions: Mapping[str, str | None],
         steps: int = 50,
         strength: float | None = None,
         guidance: float = 7.5,
@@ -70,7 +70,7 @@ class LatentDiffusion:
         if start is not None and strength is None:
             raise DataError(f"stage latent_diffusion: start {start} without strength; give both, or neither")
         self.model = model
-        self.conditions = dict(conditions)
+        self.conditions = {name: target for name, target in conditions.items() if target is not None}
         self.steps = steps
         self.strength = strength
         self.guidance = guidance
@@ -147,7 +147,7 @@ class LatentDiffusion:
             rows = np.resize(jobs, size) if model.compiled else jobs
             items = item_J[rows]
             seeds = [int(seed) for seed in seeds_J[rows]]
-            with torch.inference_mode(), many_shapes():
+            with torch.inference_mode(), many_shapes(model.compiled):
                 given = model.conditioning({name: values[items] for name, values in conditions.items()}, seeds)
                 contrast = model.contrast(given, seeds) if sampling.guided else None
                 start = None

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from braindec import evaluate, reconstruct, train
 from braindec.artifacts import RunFolder, read_json
@@ -13,12 +14,21 @@ from braindec.compose import compose
 from braindec.frozen.vdvae.config import VDVAEConfig
 from braindec.frozen.vdvae.network import VDVAENetwork
 from braindec.run_tables import read_reconstructions
-from tests.unit.stages.tiny_captioners import save_git
-from tests.unit.stages.tiny_diffusion import save_stable_diffusion, save_versatile_diffusion
+from tests.unit.frozen.tiny_networks import OPEN_CLIP_CONFIG, save_clip, save_open_clip
+from tests.unit.stages.tiny_captioners import save_blip, save_git
+from tests.unit.stages.tiny_diffusion import (
+    make_unet,
+    save_adapter,
+    save_controlnet,
+    save_depth_diffusion,
+    save_dpt,
+    save_sdxl,
+    save_stable_diffusion,
+    save_versatile_diffusion,
+)
 
 TOY = (
     "dataset=simulated",
-    "~dataset.generation",
     "+dataset.n_subjects=1",
     "+dataset.n_train=12",
     "+dataset.n_test=3",
@@ -39,6 +49,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_versatile_diffusion(root / "shi-labs/versatile-diffusion")
     save_stable_diffusion(root / "CompVis/stable-diffusion-v1-4")
     save_git(root / "microsoft/git-base-coco")
+    save_blip(root / "Salesforce/blip-image-captioning-large")
+    save_dpt(root / "Intel/dpt-large")
+    save_clip(root / "toy/clip")
+    save_depth_diffusion(root / "stabilityai/stable-diffusion-2-depth")
+    save_stable_diffusion(root / "stable-diffusion-v1-5/stable-diffusion-v1-5")
+    save_controlnet(root / "lllyasviel/sd-controlnet-depth", make_unet())
+    turbo = save_sdxl(root / "stabilityai/sdxl-turbo")
+    unet = UNet2DConditionModel.from_pretrained(turbo / "unet")
+    save_adapter(root / "h94/IP-Adapter/sdxl_models/ip-adapter_sdxl_vit-h.safetensors", unet, 16)
+    save_open_clip(root / "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", OPEN_CLIP_CONFIG)
     vdvae = root / "openai/vdvae-imagenet64"
     vdvae.mkdir(parents=True)
     torch.manual_seed(0)
@@ -47,34 +67,107 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    ("experiment", "overrides", "captioned"),
-    [
-        ("brain_diffuser", ["+stages.vdvae.rescale=test_set", "+stages.latent_diffusion.steps=3"], False),
-        (
-            "takagi2023",
-            [
-                "~dataset.roi",
-                "~decoder.rois",
-                "targets.vae_latent.network.image_size=16",
-                "+stages.stable_diffusion.steps=2",
-                "stages.stable_diffusion.n_samples=2",
-            ],
-            False,
-        ),
-        ("brain_captioning", ["+stages.git_caption.search.max_length=6"], True),
-    ],
+FMRI = (*TOY, "~dataset.generation")
+STREAMS = ("~dataset.roi", "~decoder.rois", "targets.vae_latent.network.image_size=16")
+NEURAL = (
+    "decoder.engine.epochs=1",
+    "decoder.engine.batch_size=8",
+    "decoder.engine.precision=float32",
+    "decoder.engine.compile=false",
 )
+MEEG = (*(value for value in TOY if "voxels" not in value and "dataset=" not in value), *NEURAL)
+GIT = "+stages.git_caption.search.max_length=6"
+BLIP = "stages.blip_caption.search.max_length=7"
+CASES: dict[str, tuple[list[str], bool]] = {
+    "brain_diffuser": (
+        [*FMRI, "+stages.vdvae.rescale=test_set", "+stages.latent_diffusion.steps=3"],
+        False,
+    ),
+    "takagi2023": ([*FMRI, *STREAMS, "stages.stable_diffusion.steps=2", "stages.stable_diffusion.n_samples=2"], False),
+    "takagi2023_text": (
+        [*FMRI, *STREAMS, BLIP, "stages.stable_diffusion.steps=2", "stages.stable_diffusion.n_samples=2"],
+        True,
+    ),
+    "takagi2023_optimise": (
+        [
+            *FMRI,
+            *STREAMS,
+            "stages.optimise.steps=3",
+            "stages.optimise.size=16",
+            "targets.vgg19.network.library=transformers",
+            "targets.vgg19.network.layer=vision_model.encoder.layers.1",
+            "targets.vgg19.network.weights=toy/clip",
+            "stages.stable_diffusion.steps=2",
+            "stages.stable_diffusion.n_samples=1",
+        ],
+        False,
+    ),
+    "takagi2023_depth": (
+        [*FMRI, *STREAMS, BLIP, "stages.depth_diffusion.steps=2", "stages.depth_diffusion.n_samples=2"],
+        True,
+    ),
+    "brain_captioning": ([*FMRI, GIT, "stages.depth_control.steps=3"], True),
+    "mindbridge": (
+        [
+            *FMRI,
+            *NEURAL,
+            "decoder.adapter.pooled_size=20",
+            "decoder.adapter.width=16",
+            "decoder.adapter.bottleneck=4",
+            "stages.latent_diffusion.steps=2",
+        ],
+        False,
+    ),
+    "sttm": (
+        [
+            *FMRI,
+            *NEURAL,
+            "decoder.adapter.width=16",
+            *(f"decoder.heads.default.{v}" for v in ("token_width=8", "n_heads=2", "projector_width=16")),
+            "decoder.heads.default.attention_width=12",
+            *(f"decoder.priors.default.{v}" for v in ("depth=1", "n_heads=2", "head_width=4", "n_levels=20")),
+            "decoder.priors.default.n_steps=4",
+            "stages.latent_diffusion.steps=2",
+        ],
+        False,
+    ),
+    "atm": (
+        [
+            *MEEG,
+            "dataset=simulated_eeg",
+            "decoder.adapter.width=40",
+            *(f"decoder.encoder.{v}" for v in ("n_filters=4", "kernel=5", "pool=9", "hidden=16")),
+        ],
+        True,
+    ),
+    "meg_realtime": (
+        [
+            *MEEG,
+            "dataset=simulated_meg",
+            "split=published",
+            "decoder.stem.n_virtual=6",
+            "decoder.stem.n_features=32",
+            "decoder.stem.n_channels=6",
+            "decoder.adapter.n_channels=6",
+            *(f"decoder.encoder.{v}" for v in ("hidden=8", "depth=4", "dilation_period=2", "width=12")),
+            "decoder.heads.default.hidden=12",
+            "decoder.engine.keep=last",
+            "~decoder.engine.patience",
+            "targets.vae_latent.network.image_size=16",
+            "stages.latent_diffusion.steps=3",
+        ],
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("experiment", CASES)
 def test_train_reconstruct_evaluate(
-    experiment: str,
-    overrides: list[str],
-    captioned: bool,
-    weights: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    experiment: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BRAINDEC_WEIGHTS", str(weights))
-    config = compose("train", [f"experiment={experiment}", *TOY, *overrides, f"run_dir={tmp_path / 'run'}"])
+    overrides, captioned = CASES[experiment]
+    config = compose("train", [f"experiment={experiment}", *overrides, f"run_dir={tmp_path / 'run'}"])
     train.train(config)
     reconstruct.reconstruct(compose("reconstruct", [f"run={tmp_path / 'run'}"]))
     evaluate.evaluate(compose("evaluate", [f"run={tmp_path / 'run'}"]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +35,7 @@ class Conditioning:
 
     def followed_by(self, other: Conditioning) -> Conditioning:
         """The rows of this one, then those of another."""
-        joined = {}
+        joined: dict[str, Any] = {}
         for entry in fields(self):
             own, more = getattr(self, entry.name), getattr(other, entry.name)
             if isinstance(own, Mapping):

@@ -79,7 +79,7 @@ class StableDiffusionXL(DiffusionModel):
         shapes = {name: values.shape[1:] for name, values in self._texts.items()}
         if self.adapter is not None:
             shapes["image"] = (1, adapter_width(self._unet))
-        return tuple(Stream(name, *shape, 1.0, self.weights, name) for name, shape in shapes.items())
+        return tuple(Stream(name, shape[0], shape[1], 1.0, self.weights, name) for name, shape in shapes.items())
 
     @property
     def attended(self) -> tuple[str, ...]:
@@ -117,7 +117,7 @@ class StableDiffusionXL(DiffusionModel):
     def _size_ids(self, n: int) -> Tensor:
         """Original size, corner of the crop, wanted size: a whole square picture."""
         side = float(self.vae.image_size)
-        return self.placed(np.tile(np.float32([side, side, 0, 0, side, side]), (n, 1)))
+        return self.placed(np.tile(np.array([side, side, 0, 0, side, side], np.float32), (n, 1)))
 
 
 def read_adapter(file: Path) -> dict[str, dict[str, Tensor]]:

@@ -77,7 +77,7 @@ class StableUnClip(DiffusionModel):
     def streams(self) -> tuple[Stream, ...]:
         """Text tokens, and the image's embedding."""
         return (
-            Stream("text", *self._empty.shape, 1.0, self.weights, "hidden"),
+            Stream("text", len(self._empty), self._empty.shape[1], 1.0, self.weights, "hidden"),
             Stream("image", 1, self._mean.shape[1], 1.0, self.weights, "pooled"),
         )
 
@@ -193,5 +193,5 @@ class MindEyeUnClip(DiffusionModel):
 
     def _conditioned(self, tokens_nKD: Tensor) -> Conditioning:
         n, side = len(tokens_nKD), float(self.vae.image_size)
-        sizes = self.placed(np.tile(np.float32([side, side, 0, 0]), (n, 1)))
+        sizes = self.placed(np.tile(np.array([side, side, 0, 0], np.float32), (n, 1)))
         return Conditioning(tokens_nKD, {"text_embeds": sizes[:, :0], "time_ids": sizes})
