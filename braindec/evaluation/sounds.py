@@ -11,7 +11,7 @@ import numpy as np
 
 from braindec.metrics import ranking
 from braindec.metrics.features import decoded_similarity
-from braindec.report.selection import choose
+from braindec.report.selection import RULES, choose
 from braindec.report.sounds import Clip, HeardItem
 from braindec.types import Evidence, Stimuli
 
@@ -32,8 +32,8 @@ def heard_items(decoded: Sequence[Evidence], count: int = 2, seed: int = 0) -> t
     rank_N = ranking.rank(ranking.compete(similarity_NG, evidence.truth))
     ids = evidence.table["item_id"].astype(str).tolist()
     made = []
-    for rule in ("best", "median", "worst", "random"):
-        for row in choose(rank_N, ids, rule, count, "lower", seed):  # type: ignore[arg-type]
+    for rule in RULES:
+        for row in choose(rank_N, ids, rule, count, "lower", seed):
             order_G = np.argsort(-similarity_NG[row], kind="stable")[:N_FOUND]
             truth = int(evidence.truth[row])
             made.append(

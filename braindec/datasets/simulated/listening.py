@@ -226,11 +226,10 @@ class SimulatedListening:
         deep = np.zeros((n_points, _DIPOLES["deep"]))
         rows = self.segments[self.segments["sound"] == story.name].drop_duplicates("passage")
         # The network hears passage by passage, as a target does.
-        for row in rows.itertuples():
-            stop = min(len(story.sound), round(float(row.passage_stop_s) * RATE_HZ))
-            heard = story.sound[round(float(row.passage_start_s) * RATE_HZ) : stop]
+        for start_s, stop_s in rows[["passage_start_s", "passage_stop_s"]].to_numpy(dtype=np.float64).tolist():
+            heard = story.sound[round(start_s * RATE_HZ) : min(len(story.sound), round(stop_s * RATE_HZ))]
             values = speech_features(heard, RATE_HZ, self.rate_hz, _DIPOLES["deep"])
-            first = round(float(row.passage_start_s) * self.rate_hz)
+            first = round(start_s * self.rate_hz)
             deep[first : first + len(values)] = values[: n_points - first]
         return {
             "envelope": envelope(story.sound, RATE_HZ, self.rate_hz)[:n_points, None],
