@@ -11,7 +11,7 @@ import numpy as np
 
 from braindec.metrics import ranking
 from braindec.metrics.features import decoded_similarity
-from braindec.report.selection import choose
+from braindec.report.selection import RULES, choose
 from braindec.report.sounds import Clip, HeardItem
 from braindec.types import Evidence, Stimuli
 
@@ -20,7 +20,10 @@ N_FOUND = 2
 
 
 def heard_items(decoded: Sequence[Evidence], count: int = 2, seed: int = 0) -> tuple[HeardItem, ...]:
-    """Best, median, worst and random items of the first subject and fold; empty without sounds or embeddings."""
+    """Best, median, worst and random items of the first subject and fold, by the truth's lead over its nearest rival.
+
+    Empty without sounds or embeddings.
+    """
     if not decoded or decoded[0].gallery.audio is None or not decoded[0].embeddings:
         return ()
     evidence = decoded[0]
@@ -30,10 +33,15 @@ def heard_items(decoded: Sequence[Evidence], count: int = 2, seed: int = 0) -> t
         return ()
     similarity_NG = np.nan_to_num(similarity_NG)
     rank_N = ranking.rank(ranking.compete(similarity_NG, evidence.truth))
+    rows = np.arange(len(rank_N))
+    others_NG = similarity_NG.copy()
+    others_NG[rows, evidence.truth] = -np.inf
+    # Many items are found in the first place: how far they lead tells them apart.
+    lead_N = similarity_NG[rows, evidence.truth] - others_NG.max(axis=1)
     ids = evidence.table["item_id"].astype(str).tolist()
     made = []
-    for rule in ("best", "median", "worst", "random"):
-        for row in choose(rank_N, ids, rule, count, "lower", seed):  # type: ignore[arg-type]
+    for rule in RULES:
+        for row in choose(lead_N, ids, rule, count, "higher", seed):
             order_G = np.argsort(-similarity_NG[row], kind="stable")[:N_FOUND]
             truth = int(evidence.truth[row])
             made.append(

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,8 @@ from braindec.datasets.continuous import cut
 from braindec.datasets.simulated.evoked import noise_covariance, response_curve
 from braindec.datasets.simulated.sensors import HEAD_CENTRE_M, SensorKind, lead_field, sensor_array
 from braindec.datasets.simulated.sentences import draw_sentences
-from braindec.datasets.simulated.voice import N_PITCHES, RATE_HZ, Synthesiser, chosen, speak
+from braindec.datasets.simulated.stories import Story, tell
+from braindec.datasets.simulated.voice import RATE_HZ, Synthesiser, chosen
 from braindec.datasets.speech.segments import segment_stimuli, segment_trials
 from braindec.signals.audio import envelope, mel_spectrogram
 from braindec.signals.passages import SegmentPlan, plan_segments
@@ -44,18 +45,6 @@ _CENTRE = MappingProxyType(
 _SPREAD_M = 0.012
 _NOISE_SD = MappingProxyType({"V": 10e-6, "T": 150e-15})
 _WHITE_SHARE = 0.1
-_PAUSE_S = 0.35
-_GAP_S = 0.04
-_LEAD_S = 1.0
-
-
-@dataclass(frozen=True)
-class Story:
-    """One recording's sound: waveform at `RATE_HZ` and its transcript."""
-
-    name: str
-    sound: np.ndarray
-    words: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -237,11 +226,10 @@ class SimulatedListening:
         deep = np.zeros((n_points, _DIPOLES["deep"]))
         rows = self.segments[self.segments["sound"] == story.name].drop_duplicates("passage")
         # The network hears passage by passage, as a target does.
-        for row in rows.itertuples():
-            stop = min(len(story.sound), round(float(row.passage_stop_s) * RATE_HZ))
-            heard = story.sound[round(float(row.passage_start_s) * RATE_HZ) : stop]
+        for start_s, stop_s in rows[["passage_start_s", "passage_stop_s"]].to_numpy(dtype=np.float64).tolist():
+            heard = story.sound[round(start_s * RATE_HZ) : min(len(story.sound), round(stop_s * RATE_HZ))]
             values = speech_features(heard, RATE_HZ, self.rate_hz, _DIPOLES["deep"])
-            first = round(float(row.passage_start_s) * self.rate_hz)
+            first = round(start_s * self.rate_hz)
             deep[first : first + len(values)] = values[: n_points - first]
         return {
             "envelope": envelope(story.sound, RATE_HZ, self.rate_hz)[:n_points, None],
@@ -318,28 +306,3 @@ def _place(kind: str, n_dipoles: int, rng: np.random.Generator) -> tuple[np.ndar
     positions = np.array(HEAD_CENTRE_M) + from_centre * np.minimum(1, 0.078 / radius)
     moments = rng.standard_normal((n_dipoles, 3))
     return positions, moments / np.linalg.norm(moments, axis=1, keepdims=True)
-
-
-def tell(
-    name: str,
-    sentences: list[tuple[str, ...]],
-    voice: Literal["espeak", "builtin"],
-    rate_hz: float,
-    rng: np.random.Generator,
-) -> Story:
-    """Sentences spoken one after the other; words begin on the recording's samples, so that nothing is interpolated."""
-    placed, rows, clock = [], [], _LEAD_S
-    for number, words in enumerate(sentences):
-        pitch = int(rng.integers(N_PITCHES))
-        for word in words:
-            sound = speak(word, pitch, voice)
-            onset = np.ceil(clock * rate_hz) / rate_hz
-            placed.append((round(onset * RATE_HZ), sound * float(rng.uniform(0.7, 1.0))))
-            rows.append((name, onset, len(sound) / RATE_HZ, word, number))
-            clock = onset + len(sound) / RATE_HZ + _GAP_S * float(rng.uniform(0.5, 1.5))
-        clock += _PAUSE_S * float(rng.uniform(0.7, 1.3))
-    story = np.zeros(round((clock + _LEAD_S) * RATE_HZ), dtype=np.float32)
-    for start, sound in placed:
-        story[start : start + len(sound)] += sound
-    story += 0.001 * rng.standard_normal(len(story), dtype=np.float32)
-    return Story(name, story, pd.DataFrame(rows, columns=["sound", "onset_s", "duration_s", "word", "sentence"]))

@@ -49,7 +49,7 @@ class Brennan2019(SpeechRecordings):
             raise DataError(f"brennan2019: unknown subject {subject!r}; {self.root} holds {', '.join(self.subjects())}")
         path = Path(self.root) / f"{subject}.vhdr"
         starts = marked_starts(path)
-        words = self.transcript()
+        words = self.words
         words = words.assign(number=words.groupby("sound").cumcount())
         lacking = sorted(set(words["sound"]) - set(starts))
         if lacking:

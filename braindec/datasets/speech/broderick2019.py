@@ -55,7 +55,7 @@ class Broderick2019(SpeechRecordings):
         paths = sorted((Path(self.root) / "EEG" / subject).glob(f"{subject}_Run*.mat"), key=lambda p: _number(p.stem))
         if not paths:
             raise DataError(f"{self.root}/EEG/{subject}: no {subject}_Run1.mat ...; {REMEDY}")
-        words = self.transcript()
+        words = self.words
         words = words.assign(number=words.groupby("sound").cumcount(), recorded_s=words["onset_s"])
         made = []
         for path in paths:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from braindec.datasets.simulated.listening import Story, tell
 from braindec.datasets.simulated.sentences import draw_sentences
+from braindec.datasets.simulated.stories import Story, tell
 from braindec.datasets.simulated.voice import RATE_HZ
 from braindec.signals.audio import envelope, resample_sound
 

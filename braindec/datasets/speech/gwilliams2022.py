@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ REMEDY = "download osf.io/ag3kj (CC0), or set the data set's root to where it li
 ENDINGS = (".con", ".fif")
 """KIT's own format, or the same recording converted by mne."""
 
+_OTHER = re.compile(r"'kind':\s*'(?:phoneme|sound)'")
 _NAME = re.compile(r"(sub-\w+)_ses-(\d+)_task-(\d+)_events\.tsv")
 
 
@@ -55,7 +57,7 @@ class Gwilliams2022(SpeechRecordings):
             match = _NAME.fullmatch(path.name)
             if match is None:
                 raise DataError(f"{path}: expected a name like sub-01_ses-0_task-0_events.tsv")
-            words = read_events(path)
+            words = self._events(path)
             for sound, rows in words.groupby("sound"):
                 check_clock(rows["recorded_s"].to_numpy(), rows["onset_s"].to_numpy(), f"{path}, sound {sound!r}")
             stem = path.name.removesuffix("_events.tsv")
@@ -68,7 +70,7 @@ class Gwilliams2022(SpeechRecordings):
         """Words as the events of the first run that tells each sound give them."""
         told: dict[str, pd.DataFrame] = {}
         for path in sorted(Path(self.root).glob("sub-*/ses-*/meg/*_events.tsv")):
-            for sound, rows in read_events(path).groupby("sound", sort=True):
+            for sound, rows in self._events(path).groupby("sound", sort=True):
                 known = told.setdefault(str(sound), rows)
                 if known["word"].tolist() != rows["word"].tolist():
                     raise DataError(
@@ -79,6 +81,16 @@ class Gwilliams2022(SpeechRecordings):
             raise DataError(f"{self.root}: no events; {REMEDY}")
         columns = ["sound", "onset_s", "duration_s", "word", "sentence"]
         return pd.concat([told[name][columns] for name in sorted(told)], ignore_index=True)
+
+    def _events(self, path: Path) -> pd.DataFrame:
+        """`read_events`, once a file: the recordings and the transcript both need them."""
+        if path not in self._read:
+            self._read[path] = read_events(path)
+        return self._read[path]
+
+    @cached_property
+    def _read(self) -> dict[Path, pd.DataFrame]:
+        return {}
 
     def sound_file(self, sound: str) -> Path:
         """``stimuli/audio/SOUND.wav``."""
@@ -102,6 +114,8 @@ def read_events(path: Path) -> pd.DataFrame:
     table = read_table(path, ("onset", "duration", "trial_type"), "the events", REMEDY)
     rows = []
     for line, (onset, duration, text) in enumerate(zip(table["onset"], table["duration"], table["trial_type"])):
+        if _OTHER.search(str(text)):
+            continue  # phonemes are nine tenths of the events, and slow to parse
         said = _parsed(str(text), path, line + 2)
         if said.get("kind") != "word" or said.get("condition", "sentence") != "sentence":
             continue

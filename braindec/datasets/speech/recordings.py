@@ -120,9 +120,14 @@ class SpeechRecordings(ABC):
         return SegmentPlan(self.window_s, self.offset_s, self.passage_s, self.least_gap_s)
 
     @cached_property
+    def words(self) -> pd.DataFrame:
+        """The `transcript`, read once."""
+        return self.transcript()
+
+    @cached_property
     def sounds(self) -> dict[str, np.ndarray]:
         """Sound -> waveform float32 in [-1, 1], mean of its channels, all at `sound_rate_hz`."""
-        names = tuple(dict.fromkeys(self.transcript()["sound"]))
+        names = tuple(dict.fromkeys(self.words["sound"]))
         read = {name: read_wav(self.sound_file(name), self.remedy) for name in names}
         rates = {rate for _, rate in read.values()}
         if len(rates) != 1:
@@ -136,7 +141,7 @@ class SpeechRecordings(ABC):
     @cached_property
     def segments(self) -> pd.DataFrame:
         """Every segment of every sound, see `braindec.signals.passages.plan_segments`; ``number`` of its word."""
-        words = self.transcript()
+        words = self.words
         words = words.assign(number=words.groupby("sound").cumcount())
         lengths = {name: len(sound) / self.sound_rate_hz for name, sound in self.sounds.items()}
         return plan_segments(words, lengths, self.plan)
@@ -150,7 +155,7 @@ class SpeechRecordings(ABC):
         """12 hexadecimal digits from every subject's recordings, the sounds and the reader's numbers."""
         paths = [recording.path for subject in self.subjects() for recording in self.recordings(subject)]
         files = [path for path in paths if path.is_file()]
-        files += [self.sound_file(name) for name in dict.fromkeys(self.transcript()["sound"])]
+        files += [self.sound_file(name) for name in dict.fromkeys(self.words["sound"])]
         return fingerprint(files, repr((self.rate_hz, self.band_hz, self.plan)))
 
     def trials(self, subject: str) -> Trials:

@@ -87,7 +87,7 @@ class Schoffelen2019(SpeechRecordings):
             )
         path = Path(self.root) / subject / "meg" / f"{subject}_task-auditory_events.tsv"
         starts = started_sounds(path)
-        words = self.transcript()
+        words = self.words
         words = words.assign(number=words.groupby("sound").cumcount())
         joined = words.merge(starts, on="sound", how="inner")
         if joined.empty:

@@ -53,18 +53,19 @@ def segment_stimuli(
     length = round(plan.length_s * rate_hz)
     passages: dict[str, Passage] = {}
     audio, own_passages = [], []
-    for row in segments.itertuples():
-        wave = sounds[str(row.sound)]
-        begin = round((float(row.onset_s) + plan.window_s[0]) * rate_hz)
+    texts_of = (segments[name].astype(str).tolist() for name in ("stimulus_id", "sound", "passage"))
+    times_of = (segments[name].astype(float).tolist() for name in ("onset_s", "passage_start_s", "passage_stop_s"))
+    for stimulus_id, sound, name, onset_s, start_s, stop_s in zip(*texts_of, *times_of, strict=True):
+        wave = sounds[sound]
+        begin = round((onset_s + plan.window_s[0]) * rate_hz)
         if begin < 0 or begin + length > len(wave):
             raise DataError(
-                f"segment {row.stimulus_id!r}: {begin / rate_hz:.2f} to {(begin + length) / rate_hz:.2f} s is outside "
-                f"its sound of {len(wave) / rate_hz:.2f} s; is the file cut short, or of another sampling rate?"
+                f"segment {stimulus_id!r}: {begin / rate_hz:.2f} to {(begin + length) / rate_hz:.2f} s is outside its "
+                f"sound of {len(wave) / rate_hz:.2f} s; is the file cut short, or of another sampling rate?"
             )
         audio.append(wave[begin : begin + length])
-        name, start_s = str(row.passage), float(row.passage_start_s)
         if name not in passages:
-            stop = min(len(wave), round(float(row.passage_stop_s) * rate_hz))
+            stop = min(len(wave), round(stop_s * rate_hz))
             passages[name] = Passage(name, wave[round(start_s * rate_hz) : stop], rate_hz, start_s)
         own_passages.append(passages[name])
     start = segments["onset_s"].to_numpy(dtype=np.float64) + plan.window_s[0]

@@ -59,9 +59,10 @@ class PromptedBlock(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
         self.attention = Attention(width, n_heads)
         self.mlp = perceptron(width, ratio, dropout)
-        self.modulate = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        nn.init.zeros_(self.modulate[1].weight)
-        nn.init.zeros_(self.modulate[1].bias)
+        last = nn.Linear(width, 6 * width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.modulate = nn.Sequential(nn.SiLU(), last)
 
     def forward(self, tokens_BKW: torch.Tensor, prompt_BW: torch.Tensor) -> torch.Tensor:
         """Tokens (B, K, W)."""
@@ -123,6 +124,7 @@ class QueryEncoder(nn.Module):
                 "the adapter TimeTokens"
             )
         width = in_shape[1]
+        self.position: torch.Tensor
         self.register_buffer("position", sinusoids(in_shape[0] - 1, width), persistent=False)
         self.blocks = nn.ModuleList(PromptedBlock(width, n_heads, ratio, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)

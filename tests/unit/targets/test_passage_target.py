@@ -98,7 +98,10 @@ def test_a_segment_s_mel_is_that_of_its_own_sound() -> None:
     target.fit(stimuli)
     assert stimuli.audio is not None
     alone = mel().encode(Stimuli(("x",), audio=(stimuli.audio[4],), audio_rate_hz=RATE))[0]
-    np.testing.assert_allclose(target.embed(stimuli)[4][2:-2], alone[2:-2], atol=1e-4)
+    cut = target.embed(stimuli)[4]
+    # The network stretches its frames to the sound's length, a little more for a shorter sound.
+    assert np.corrcoef(cut[2:-2].ravel(), alone[2:-2].ravel())[0, 1] > 0.95
+    assert np.corrcoef(cut[7:-2].ravel(), alone[2:-7].ravel())[0, 1] < 0.7
 
 
 def test_bad_input() -> None:

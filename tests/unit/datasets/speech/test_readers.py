@@ -158,8 +158,10 @@ def test_gwilliams_events_that_are_no_dictionaries(copied) -> None:
     root = copied("gwilliams2022")
     path = sorted(root.glob("sub-01/ses-0/meg/*_events.tsv"))[0]
     text = path.read_text()
-    path.write_text(text.replace("{'story'", "__import__('os')", 1))
-    with pytest.raises(DataError, match="line 2: trial_type is not a dictionary"):
+    lines = text.splitlines()
+    lines[2] = lines[2].replace("{'story'", "__import__('os')", 1)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="line 3: trial_type is not a dictionary"):
         reader("gwilliams2022", root).transcript()
     path.write_text("\n".join(text.splitlines()[:40]) + "\n")
     with pytest.raises(DataError, match="differ from"):
