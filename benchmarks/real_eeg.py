@@ -4,8 +4,8 @@
 
 Every arm is an ordinary training run below ``--out`` (taken up where it was killed), with the test trials of a fold
 sealed until its decoder is saved. Plain LDA sees the recording as it is: Ledoit-Wolf shrinkage, a window and bins, no
-other preprocessing. Intervals (95%) resample people (things_eeg1_erps), or trials within runs (muse_n170); differences are
-paired. Prints a table and writes ``real_eeg.json``. About 10 minutes on one core.
+other preprocessing. Intervals (95%) resample people (things_eeg1_erps), or trials within runs (muse_n170).
+Prints a table and writes ``real_eeg.json``. About 10 minutes on one core.
 """
 
 from __future__ import annotations
