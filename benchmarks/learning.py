@@ -313,9 +313,9 @@ def main() -> None:
                 means = {row["score"]: round(float(row["values"].mean()), 3) for row in made}
                 print(f"{part}, seed {seed}, {made[0]['arm']}: {means}", flush=True)
             print(f"{part}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
-    table = summary(rows)
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(table, indent=1) + "\n")
+        table = summary(rows)
+        if arguments.out is not None:
+            arguments.out.write_text(json.dumps(table, indent=1) + "\n")
     print(pd.DataFrame(table).round(3).to_string(index=False))
 
 

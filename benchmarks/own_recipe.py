@@ -4,10 +4,10 @@
 
 Two people look at pictures under 19 electrodes; test pictures are of four categories that training never shows, and
 held-out training categories choose what is chosen (own recipe's layer, NICE's epoch). Every recipe is its own
-configuration, with kernels scaled to 100 samples a second and fewer epochs; all see the same baseline-corrected, whitened
-averages of two showings, with the tiny CLIP of ``data/tiny`` as the image network. Test trials are sealed until a decoder
-is saved. Scores: top-1 and top-5 retrieval among 100 test pictures (eight showings averaged) in the embedding that a
-recipe predicts. Intervals (95%) resample pictures within worlds; differences are paired.
+configuration, with kernels scaled to 100 samples a second and fewer epochs; all see the same corrected and whitened
+averages of two showings, with the tiny CLIP of ``data/tiny`` as the image network. Test trials are sealed until a
+decoder is saved. Scores: top-1 and top-5 retrieval among 100 test pictures (eight showings averaged) in the embedding
+that a recipe predicts. Intervals (95%) resample pictures within worlds; differences are paired.
 """
 
 from __future__ import annotations

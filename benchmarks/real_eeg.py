@@ -50,7 +50,7 @@ STUDIES = {
     ),
     "muse_n170": Study(
         {
-            "plain LDA": ["experiment=muse_n170", "decoder=discriminant", "transform=[]",
+            "plain LDA": ["experiment=muse_n170", "decoder=discriminant", "transform=[]", "~transforms.robust_scale",
                           "decoder.window_s=[0.05,0.5]", "decoder.bin_s=0.012"],
             "LDA of limited trials, nested": ["experiment=muse_n170"],
             "network": ["experiment=muse_n170_net"],
