@@ -176,7 +176,6 @@ def vit3d(tiny: bool, fast: dict[str, Any]) -> tuple[NeuralDecoder, TrainingData
     """Raises ImportError where this version has no such recipe."""
     from braindec.models.adapters.volume import VolumePatches
     from braindec.models.encoders.transformer import TokenTransformer
-
     from braindec.models.heads.dense import PerceptronHead
 
     sizes = (12, 12, 12) if tiny else (81, 104, 83)

@@ -44,9 +44,7 @@ def test_two_processes_share_the_work_and_make_the_same_files(small_run: RunFold
 
 
 def test_some_stages_and_single_values_keep_the_run_s_own_settings(copied: Path) -> None:
-    run = reconstruct.reconstruct(
-        compose("reconstruct", [f"run={copied}", "stages=[decode_target]", "controls=false"])
-    )
+    run = reconstruct.reconstruct(compose("reconstruct", [f"run={copied}", "stages=[decode_target]", "controls=false"]))
     assert run.manifest()["chain"] == ["decode_target"]
     first = pd.read_csv(copied / "reconstructions" / "table.csv")
     assert read_image(copied / "reconstructions" / first["image"][0]).shape == (16, 16, 3)
