@@ -3,24 +3,29 @@
     python benchmarks/learning.py objectives shared transfer ceiling --seeds 0 1 2 --out rows.json
 
 Each seed is a world of its own: other scenes, other people, other noise, other starting weights. Two scores of every
-test picture: *retrieval*, whether its own embedding is the nearest of all test pictures' by cosine; *reconstruction*, the
-correlation of the decoded picture with the true one, both less the mean training picture. Embeddings are the 48 first
-principal components of the training pictures. Compared arms share data, network, number of updates and grid of
-settings; each arm picks its setting by its own score on the validation pictures.
+test picture: *retrieval*, whether its own embedding is the nearest of all test pictures' by cosine; *reconstruction*,
+the correlation of the decoded picture with the true one, both less the mean training picture. Embeddings are the 48
+first principal components of the training pictures. Compared arms share data, network, settings and number of updates;
+the settings were fixed on worlds 100 and 101.
 
 Intervals (95%) resample pictures within seeds; differences are paired by picture.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import torch
 
 from braindec.artifacts import write_state
 from braindec.contracts import Decoder, FitContext, TrainingData
@@ -55,13 +60,13 @@ class World:
     trials: dict[str, Trials]
 
     @classmethod
-    def make(cls, seed: int, n_components: int = 48, **knobs: Any) -> World:
+    def make(cls, seed: int, **knobs: Any) -> World:
         dataset = Simulated(image_size=32, drift=0.0, n_sessions=1, seed=seed, **knobs)
         stimuli = dataset.stimuli()
         trials = {subject: dataset.trials(subject) for subject in dataset.subjects()}
         shown = trials["sim01"].table
         training = list(dict.fromkeys(shown["stimulus_id"][shown["split"] == "train"]))
-        pca = ImagePCA(n_components=n_components, size=32)
+        pca = ImagePCA(n_components=48, size=32)
         pca.fit(stimuli.select(training[: -N_VALIDATION or None]))
         target = TargetEmbeddings("pca", tuple(stimuli.ids), pca.embed(stimuli))
         return cls(dataset, target, target.of(training)[:, 0].mean(axis=0), trials)
@@ -158,45 +163,42 @@ def score_rows(part: str, arm: str, world: World, decoder: Any, test: Mapping[st
     return rows
 
 
-def people(seed: int, n_subjects: int) -> World:
-    """People with a mostly nonlinear code who all see the same 700 training pictures once."""
-    return World.make(
-        seed,
-        n_subjects=n_subjects,
-        n_train=700,
-        n_test=200,
-        repetitions_train=1,
-        repetitions_test=2,
-        n_voxels=300,
-        ncsnr=2.0,
-        nonlinearity=0.85,
-    )
+@lru_cache(maxsize=1)
+def people(seed: int) -> World:
+    """Four people with a mostly nonlinear code who all see the same 700 training pictures once."""
+    return World.make(seed, n_subjects=4, n_train=700, n_test=200, repetitions_train=1, repetitions_test=2,
+                      n_voxels=300, ncsnr=2.0, nonlinearity=0.85)  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def single(seed: int, subject: str) -> tuple[Any, dict[str, Trials]]:
+    """One person's own network, and the person's test trials."""
+    data, test = people(seed).data([subject])
+    return fit(deep(both(), 40, 1), data, seed), test
 
 
 def objectives(seed: int) -> Iterator[Rows]:
     """Contrast and regression together, 0.75 to 0.25, against either alone."""
-    world = people(seed, 1)
+    world = people(seed)
+    yield score_rows("objectives", "both", world, *single(seed, "sim01"), seed)
     data, test = world.data(["sim01"])
-    terms = {"both": both(), "contrast alone": {"clip": clip(1.0)}, "regression alone": {"mse": mse(1.0)}}
-    for name, made in terms.items():
-        yield score_rows("objectives", name, world, fit(deep(made, 40, 1), data, seed), test, seed)
+    for name, terms in {"contrast alone": {"clip": clip(1.0)}, "regression alone": {"mse": mse(1.0)}}.items():
+        yield score_rows("objectives", name, world, fit(deep(terms, 40, 1), data, seed), test, seed)
     yield score_rows("objectives", "ridge", world, fit(RidgeDecoder(ALPHAS), data, seed), test, seed)
 
 
 def shared(seed: int) -> Iterator[Rows]:
     """One network for four people against four networks; every trial is seen equally often."""
-    world = people(seed, 4)
-    names = list(world.trials)
-    data, test = world.data(names)
+    world = people(seed)
+    data, test = world.data(list(world.trials))
     yield score_rows("shared", "one for four", world, fit(deep(both(), 40, 4), data, seed), test, seed)
-    for name in names:
-        data, test = world.data([name])
-        yield score_rows("shared", "four single", world, fit(deep(both(), 40, 1), data, seed), test, seed)
+    for name in world.trials:
+        yield score_rows("shared", "four single", world, *single(seed, name), seed)
 
 
 def transfer(seed: int) -> Iterator[Rows]:
     """A new person with a tenth of the trials: a new adapter for a network of three others, or all from scratch."""
-    world = people(seed, 4)
+    world = people(seed)
     data, _ = world.data(["sim02", "sim03", "sim04"])
     pretrained = fit(deep(both(), 40, 3), data, seed)
     few, test = world.data(["sim01"], 64)
@@ -225,4 +227,97 @@ def ideal_retrieval(world: World, trials: Trials) -> np.ndarray:
     return (distance_GG.argmin(axis=1) == np.arange(len(shown))).astype(float)
 
 
-CEILING
+def ceiling(seed: int) -> Iterator[Rows]:
+    """Retrieval of single test trials against the ideal observer's, for two levels of noise and a linear code.
+
+    The embedding is what a picture's pixels say of colour and of contrast at each place (`SceneFeatures.colour` and
+    ``energy``): 64 standardised principal components of each over the training pictures.
+    """
+    for ncsnr in (0.4, 1.0):
+        dataset = Simulated(image_size=32, drift=0.0, n_sessions=1, seed=seed, n_subjects=1, n_train=2600, n_test=200,
+                            repetitions_train=1, repetitions_test=1, n_voxels=400, ncsnr=ncsnr)  # fmt: skip
+        trials = {"sim01": dataset.trials("sim01")}
+        shown = trials["sim01"].table
+        ids = dataset.stimuli().ids
+        training = sorted(set(shown["stimulus_id"][shown["split"] == "train"]))[:-N_VALIDATION]
+        rows = dataset.stimuli().rows(training)
+        blocks = [standard_components(f, rows, 64) for f in (dataset.features.colour, dataset.features.energy)]
+        target = TargetEmbeddings("pca", ids, np.concatenate(blocks, axis=1)[:, None].astype(np.float32))
+        world = World(dataset, target, np.zeros(128), trials)
+        data, test = world.data(["sim01"])
+        raw = average_repetitions(trials["sim01"].select(np.flatnonzero(shown["split"] == "test")))
+        part = f"ceiling at ncsnr {ncsnr}"
+        yield [{"part": part, "arm": "ideal observer", "seed": seed, "subject": "sim01", "score": "retrieval",
+                "values": ideal_retrieval(world, raw)}]  # fmt: skip
+        for arm, decoder in {"ridge": RidgeDecoder(ALPHAS), "network": deep(both(), 12, 1)}.items():
+            found = score_rows(part, arm, world, fit(decoder, data, seed), test, seed)
+            yield [row for row in found if row["score"] == "retrieval"]
+
+
+def standard_components(features: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
+    """Principal components (pictures, n) of mean 0 and SD 1 over the given rows."""
+    from sklearn.decomposition import PCA
+
+    flat = features.reshape(len(features), -1)
+    return PCA(n, whiten=True, svd_solver="randomized", random_state=0).fit(flat[rows]).transform(flat)
+
+
+PARTS = {"objectives": objectives, "shared": shared, "transfer": transfer, "ceiling": ceiling}
+
+
+def summary(rows: Rows, n_resamples: int = 2000) -> list[dict[str, Any]]:
+    """Mean, interval over pictures within seeds, and the paired difference of the part's first arm from each other."""
+    found = []
+    keys = list(dict.fromkeys((row["part"], row["score"]) for row in rows))
+    for part, score in keys:
+        inside = [row for row in rows if (row["part"], row["score"]) == (part, score)]
+        arms = list(dict.fromkeys(row["arm"] for row in inside))
+        # People of one seed see the same pictures: a resampled picture takes all people with it.
+        values = {a: _by_seed([row for row in inside if row["arm"] == a]) for a in arms}
+        n_seeds, n_pictures = values[arms[0]].shape
+        picks = np.random.default_rng(0).integers(0, n_pictures, (n_resamples, n_seeds, n_pictures))
+
+        def drawn(means_SP: np.ndarray, picks: np.ndarray = picks) -> list[float]:
+            taken = np.take_along_axis(np.broadcast_to(means_SP, picks.shape), picks, axis=2)
+            return [float(x) for x in np.percentile(taken.mean(axis=(1, 2)), [2.5, 97.5])]
+
+        for arm in arms:
+            above = values[arms[0]] - values[arm]
+            found.append(
+                {"part": part, "score": score, "arm": arm, "value": float(values[arm].mean()),
+                 "ci95": drawn(values[arm]), "first_above": float(above.mean()), "first_above_ci95": drawn(above),
+                 "first_above_by_seed": above.mean(axis=1).tolist()}
+            )  # fmt: skip
+    return found
+
+
+def _by_seed(rows: Rows) -> np.ndarray:
+    """Means over people, (seeds, pictures)."""
+    seeds = sorted({row["seed"] for row in rows})
+    return np.stack([np.mean([r["values"] for r in rows if r["seed"] == seed], axis=0) for seed in seeds])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=list(PARTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, help="write the table as JSON")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows: Rows = []
+    for seed in arguments.seeds:
+        for part in arguments.parts:
+            started = time.perf_counter()
+            for made in PARTS[part](seed):
+                rows += made
+                means = {row["score"]: round(float(row["values"].mean()), 3) for row in made}
+                print(f"{part}, seed {seed}, {made[0]['arm']}: {means}", flush=True)
+            print(f"{part}, seed {seed}: {time.perf_counter() - started:.0f} s", flush=True)
+        table = summary(rows)
+        if arguments.out is not None:
+            arguments.out.write_text(json.dumps(table, indent=1) + "\n")
+    print(pd.DataFrame(table).round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

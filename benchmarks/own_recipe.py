@@ -3,10 +3,10 @@
     python benchmarks/own_recipe.py --seeds 0 1 2 --out outputs/own_recipe
 
 Two people look at pictures under 19 electrodes; test pictures are of four categories that training never shows, and
-two of the training categories choose what is chosen (own recipe's layer, NICE's epoch, ridge's alpha). Every recipe is
-its own configuration with kernels scaled to 100 samples a second and fewer epochs; all see the same baseline-corrected,
-whitened averages of two showings, with the tiny CLIP of ``data/tiny`` as the image network. Test trials are sealed until
-a decoder is saved. Score: top-1 and top-5 retrieval among 100 test pictures (eight showings averaged) in the embedding
+held-out training categories choose what is chosen (own recipe's layer, NICE's epoch). Every recipe is its own
+configuration, with kernels scaled to 100 samples a second and fewer epochs; all see the same corrected and whitened
+averages of two showings, with the tiny CLIP of ``data/tiny`` as the image network. Test trials are sealed until a
+decoder is saved. Scores: top-1 and top-5 retrieval among 100 test pictures (eight showings averaged) in the embedding
 that a recipe predicts. Intervals (95%) resample pictures within worlds; differences are paired.
 """
 
@@ -26,15 +26,23 @@ from braindec.compose import build, compose
 from braindec.train import read_recording, train
 
 WEIGHTS = "data/tiny/tiny_clip"
-DATA = ["dataset=simulated_eeg", "dataset.sensors=eeg_19", "dataset.n_subjects=2", "dataset.n_train=600",
-        "dataset.n_test=100", "dataset.repetitions_train=2", "dataset.repetitions_test=8", "dataset.ncsnr=0.8",
-        "dataset.concept_disjoint=true", "dataset.window_s=[-0.1,0.5]", "dataset.n_dipoles=300",
-        "split=published_concept", "transform=[baseline,mvnn]", "stage=[]", "controls=[]", "leak_unit=concept",
-        "device=cpu"]  # fmt: skip
+DATA = [
+    "dataset=simulated_eeg",
+    *(f"dataset.{knob}" for knob in (
+        "sensors=eeg_19", "n_subjects=2", "n_train=600", "n_test=100", "repetitions_train=2", "repetitions_test=8",
+        "ncsnr=0.8", "concept_disjoint=true", "window_s=[-0.1,0.5]", "n_dipoles=300",
+    )),
+    "split=published_concept", "transform=[baseline,mvnn]", "transforms.mvnn.per=all", "stage=[]", "controls=[]",
+    "leak_unit=concept", "device=cpu",
+]  # fmt: skip
 CLIP = ["target=[clip_image]", f"targets.clip_image.network.weights={WEIGHTS}"]
 KERNELS = ["decoder.encoder.kernel=11", "decoder.encoder.pool=21", "decoder.encoder.pool_step=2"]
-OWN = ["experiment=braindec", f"targets.image.target.target.network.weights={WEIGHTS}",
-       *(f"targets.{t}.target.{k}" for t in ("image", "layer_33", "layer_67") for k in ("shift=0.0", "blur=[0.03]"))]  # fmt: skip
+CANDIDATES = ("image", "layer_33", "layer_67")
+OWN = [
+    "experiment=braindec",
+    f"targets.image.target.target.network.weights={WEIGHTS}",
+    *(f"targets.{target}.target.{copies}" for target in CANDIDATES for copies in ("shift=0.0", "blur=[0.03]")),
+]
 RECIPES = {
     "braindec": [*OWN, "decoder.decoder.stem.n_virtual=32", "decoder.decoder.adapter.n_channels=32",
                  "decoder.decoder.encoder.width=256", "decoder.decoder.heads.default.hidden=256",

@@ -4,8 +4,8 @@
 
 Every arm is an ordinary training run below ``--out`` (taken up where it was killed), with the test trials of a fold
 sealed until its decoder is saved. Plain LDA sees the recording as it is: Ledoit-Wolf shrinkage, a window and bins, no
-other preprocessing. Intervals (95%) resample people (things_eeg1_erps), or trials within runs (muse_n170); differences are
-paired. Prints a table and writes ``real_eeg.json``. About 10 minutes on one core.
+other preprocessing. Intervals (95%) resample people (things_eeg1_erps), or trials within runs (muse_n170).
+Prints a table and writes ``real_eeg.json``. About 10 minutes on one core.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ STUDIES = {
     ),
     "muse_n170": Study(
         {
-            "plain LDA": ["experiment=muse_n170", "decoder=discriminant", "transform=[]",
+            "plain LDA": ["experiment=muse_n170", "decoder=discriminant", "transform=[]", "~transforms.robust_scale",
                           "decoder.window_s=[0.05,0.5]", "decoder.bin_s=0.012"],
             "LDA of limited trials, nested": ["experiment=muse_n170"],
             "network": ["experiment=muse_n170_net"],

@@ -56,13 +56,21 @@ TOY = {
         *_set("decoder.stem", ["shape=[4,4,4]", "patch=2"]),
         *_set("decoder.encoder", ["width=16", "depth=2", "n_heads=2"]),
     ],
+    "braindec": [
+        "decoder.decoder.stem.n_virtual=6",
+        "decoder.decoder.stem.n_features=32",
+        "decoder.decoder.adapter.n_channels=6",
+        "decoder.decoder.encoder.width=16",
+        "decoder.decoder.heads.default.hidden=12",
+        "decoder.decoder.objectives.clip.objective.targets=[image,text]",
+    ],
     "whole_brain": [
         "decoder.adapter.n_parcels=8",
         "decoder.encoder.depth=2",
         *_set("decoder.encoder", ["width=16", "n_heads=2"]),
     ],
 }
-OF_TIME = ("meg_realtime", "atm", "nice", "ubp", "whole_brain")
+OF_TIME = ("meg_realtime", "atm", "nice", "ubp", "whole_brain", "braindec")
 
 
 def toy_decoder(recipe: str, **engine: Any) -> NeuralDecoder:
@@ -70,6 +78,8 @@ def toy_decoder(recipe: str, **engine: Any) -> NeuralDecoder:
     config = compose("train", [f"experiment={recipe}", *TOY[recipe]])
     decoder = OmegaConf.to_container(config.decoder)
     assert isinstance(decoder, dict)
+    # A recipe that chooses among targets trains the decoder inside.
+    decoder = decoder.get("decoder", decoder)
     decoder["engine"] |= {"epochs": 10, "batch_size": 16, "log_every": 1, "precision": "float32", "compile": False}
     decoder["engine"] |= engine
     return build(decoder)

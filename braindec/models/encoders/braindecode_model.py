@@ -52,9 +52,11 @@ class BraindecodeModel(nn.Module):
             )
         try:
             from braindecode import models
-        except ImportError as error:
+        except (ImportError, OSError, RuntimeError) as error:
+            # A torchaudio that was built for another torch fails with an error of its own.
             raise DataError(
-                f"BraindecodeModel {name!r}: needs the package braindecode, which is missing; pip install braindecode"
+                f"BraindecodeModel {name!r}: the package braindecode cannot be imported ({error}); pip install "
+                "braindecode, with the torchaudio that matches your torch"
             ) from error
         if not hasattr(models, name):
             known = sorted(n for n in vars(models) if n[0].isupper())

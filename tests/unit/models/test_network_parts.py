@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from braindec.models.adapters.channels import ChannelTokens, SubjectLayer
 from braindec.models.adapters.linear import LinearAdapter, ResidualAdapter, RidgeAdapter
 from braindec.models.adapters.merger import ChannelMerger, flat_positions, fourier_features
 from braindec.models.adapters.pooled import PooledAdapter, PooledBuilder
-from braindec.models.encoders.braindecode_model import BraindecodeModel
+from braindec.models.encoders.braindecode_model import NON_COMMERCIAL, BraindecodeModel
 from braindec.models.encoders.dilated_conv import ConvBlock, DilatedConvEncoder
 from braindec.models.encoders.mixer import MixerEncoder
 from braindec.models.encoders.mlp import NoEncoder, ResidualMLP
@@ -246,14 +248,34 @@ def test_builder_and_cycle_see_the_other_subject() -> None:
     assert outputs.value["x"].shape == (5, 1, 2)
 
 
-def test_braindecode_s_absence_and_licences_are_said() -> None:
-    with pytest.raises(DataError, match="non-commercial"):
-        BraindecodeModel((4, 100), "BrainModule", 8)
-    try:
-        import braindecode  # noqa: F401
-    except ImportError:
-        with pytest.raises(DataError, match="pip install braindecode"):
-            BraindecodeModel((4, 100), "EEGNet", 8)
+@pytest.mark.parametrize("name", sorted(NON_COMMERCIAL))
+def test_braindecode_s_non_commercial_networks_are_named(name: str) -> None:
+    with pytest.raises(DataError, match=f"{name} is licensed for non-commercial use only"):
+        BraindecodeModel((4, 100), name, 8)
+
+
+def test_braindecode_networks_are_made_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Net(nn.Module):
+        def __init__(self, n_chans: int, n_times: int, n_outputs: int, sfreq: float, drop_prob: float) -> None:
+            super().__init__()
+            self.given = (n_chans, n_times, n_outputs, sfreq, drop_prob)
+            self.layer = nn.Linear(n_chans * n_times, n_outputs)
+
+        def forward(self, signal: torch.Tensor) -> torch.Tensor:
+            return self.layer(signal.flatten(1))[:, :, None]
+
+    package = ModuleType("braindecode")
+    package.models = ModuleType("braindecode.models")  # type: ignore[attr-defined]
+    package.models.Net = Net
+    monkeypatch.setitem(sys.modules, "braindecode", package)
+    made = BraindecodeModel((4, 10), "Net", 8, rate_hz=250.0, options={"drop_prob": 0.1})
+    assert made.network.given == (4, 10, 8, 250.0, 0.1)
+    assert made(torch.randn(3, 4, 10)).shape == (3, 8)
+    with pytest.raises(DataError, match="has no 'Nett'; it has Net"):
+        BraindecodeModel((4, 10), "Nett", 8)
+    monkeypatch.setitem(sys.modules, "braindecode", None)
+    with pytest.raises(DataError, match="pip install "):
+        BraindecodeModel((4, 10), "Net", 8)
 
 
 def test_temporal_convolution_and_pooling_in_one_are_what_they_are_in_turn() -> None:

@@ -273,3 +273,24 @@ def test_bfloat16_trains_float32_weights(recipe: str, tmp_path: Path) -> None:
     curves = [read_curves(folder)["loss"].to_numpy() for folder in (tmp_path, tmp_path / "float32")]  # type: ignore[index]
     assert not np.array_equal(*curves)
     np.testing.assert_allclose(*curves, rtol=0.1)
+
+
+def test_a_joint_prediction_adds_the_similarities_of_both_paths(tmp_path: Path) -> None:
+    data = toy_data(True)
+    decoder, _ = fitted("meg_realtime", tmp_path, data, epochs=2)
+    trials, target = data.validation["sub1"], data.targets["image"].values[0].ravel()
+    paths = {}
+    for path in ("value", "contrast", "joint"):
+        decoder.predicts = path  # type: ignore[assignment]
+        paths[path] = decoder.predict(trials, "cpu")["image"].reshape(len(trials), -1)
+    cosines = [paths[p] @ target / np.linalg.norm(paths[p], axis=1) for p in ("value", "contrast")]
+    np.testing.assert_allclose(paths["joint"] @ target, cosines[0] + cosines[1], rtol=1e-4, atol=1e-5)
+
+
+def test_places_of_voxels_are_kept_with_the_decoder(tmp_path: Path) -> None:
+    data = toy_data(False)
+    decoder, _ = fitted("vit3d", tmp_path, data, epochs=2)
+    again = toy_decoder("vit3d")
+    again.load_state(decoder.state())
+    trials = data.validation["sub2"]
+    np.testing.assert_array_equal(again.predict(trials, "cpu")["image"], decoder.predict(trials, "cpu")["image"])
