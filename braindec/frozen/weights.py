@@ -2,7 +2,8 @@
 
 ``weights`` in a configuration is a file, a folder, or a hub id such as ``openai/clip-vit-large-patch14``. An id is
 looked for in the weights root (environment variable ``BRAINDEC_WEIGHTS``, a folder that mirrors hub ids), then in the
-Hugging Face cache. ``weights.yaml`` beside this file lists what the experiments need.
+Hugging Face cache. ``tiny/tiny_vdvae`` and its kin come with the project. ``weights.yaml`` beside this file lists what
+the experiments need.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ import yaml
 
 from braindec.artifacts import atomic_write
 from braindec.contracts import Progress, no_progress
+from braindec.locations import data_folder
 from braindec.types import DataError
 
 ROOT_VARIABLE = "BRAINDEC_WEIGHTS"
+SHIPPED = "tiny/"
+"""How the ids of networks begin that come with the project, in ``data/tiny``."""
+
 _CHUNK_BYTES = 1 << 22
 
 Status = Literal["present", "missing", "damaged"]
@@ -110,6 +115,8 @@ def resolve(weights: str) -> Path:
         return direct.resolve()
     if direct.is_absolute() or weights.startswith((".", "~")):
         raise DataError(f"weights {weights!r}: no such file or folder")
+    if weights.startswith(SHIPPED):
+        return _shipped(weights)
     searched = [f"the path {weights!r}"]
     root = weights_root()
     if root is None:
@@ -221,6 +228,14 @@ def weight_files(
         if found:
             return found
     raise DataError(f"{path}: expected weights named {' or '.join(patterns)}, found none")
+
+
+def _shipped(weights: str) -> Path:
+    folder = data_folder() / weights
+    if not folder.exists():
+        known = sorted(path.name for path in (data_folder() / SHIPPED).glob("tiny_*"))
+        raise DataError(f"weights {weights!r}: no such network comes with the project; it has {', '.join(known)}")
+    return folder
 
 
 def _known(identifier: str) -> KnownWeights:
