@@ -28,9 +28,6 @@ from braindec.locations import data_folder
 from braindec.types import DataError
 
 ROOT_VARIABLE = "BRAINDEC_WEIGHTS"
-SHIPPED = "tiny/"
-"""How the ids of networks begin that come with the project, in ``data/tiny``."""
-
 _CHUNK_BYTES = 1 << 22
 
 Status = Literal["present", "missing", "damaged"]
@@ -117,8 +114,6 @@ def resolve(weights: str) -> Path:
         return direct.resolve()
     if direct.is_absolute() or weights.startswith((".", "~")):
         raise DataError(f"weights {weights!r}: no such file or folder")
-    if weights.startswith(SHIPPED):
-        return _shipped(weights)
     searched = [f"the path {weights!r}"]
     root = weights_root()
     if root is None:
@@ -241,14 +236,6 @@ def weight_files(
         if found:
             return found
     raise DataError(f"{path}: expected weights named {' or '.join(patterns)}, found none")
-
-
-def _shipped(weights: str) -> Path:
-    folder = data_folder() / weights
-    if not folder.exists():
-        known = sorted(path.name for path in (data_folder() / SHIPPED).glob("tiny_*"))
-        raise DataError(f"weights {weights!r}: no such network comes with the project; it has {', '.join(known)}")
-    return folder
 
 
 def _known(identifier: str) -> KnownWeights:
