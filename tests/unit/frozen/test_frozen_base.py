@@ -100,7 +100,9 @@ def test_batches_may_be_chosen_and_kept_in_half_precision(network: MeanColour, p
     assert [part.dtype for part in found] == [np.float16, np.float16]
     for part, own in zip(found, rows, strict=True):
         np.testing.assert_array_equal(part, whole[own])
-    network.module.weight.data = network.module.weight.data * 1e4
+    loud = nn.Linear(3, 3, bias=False).requires_grad_(False)
+    network.adopt(loud)
+    loud.weight.copy_(1e4 * torch.eye(3))
     with pytest.raises(DataError, match=r"kept in float16.*keep in float32"):
         list(network.encode_batches(pictures, kept="float16"))
 
