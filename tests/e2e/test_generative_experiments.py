@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,14 +44,20 @@ TOY = (
 VDVAE_CONFIG = VDVAEConfig("16x1,16d2,8d2,4d4,1x1", "1x1,4m1,8m4,16m8", 16, width=8, latent_channels=2, top_layers=3)
 
 
+def sized(folder: Path, side: int) -> None:
+    """Say that pictures are resized to a toy network's size."""
+    settings = {"size": {"height": side, "width": side}, "do_center_crop": False}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("weights")
     save_versatile_diffusion(root / "shi-labs/versatile-diffusion")
     save_stable_diffusion(root / "CompVis/stable-diffusion-v1-4")
     save_git(root / "microsoft/git-base-coco")
-    save_blip(root / "Salesforce/blip-image-captioning-large")
-    save_dpt(root / "Intel/dpt-large")
+    sized(save_blip(root / "Salesforce/blip-image-captioning-large"), 32)
+    sized(save_dpt(root / "Intel/dpt-large"), 32)
     save_clip(root / "toy/clip")
     save_depth_diffusion(root / "stabilityai/stable-diffusion-2-depth")
     save_stable_diffusion(root / "stable-diffusion-v1-5/stable-diffusion-v1-5")
@@ -75,7 +82,10 @@ NEURAL = (
     "decoder.engine.precision=float32",
     "decoder.engine.compile=false",
 )
-MEEG = (*(value for value in TOY if "voxels" not in value and "dataset=" not in value), *NEURAL)
+MEEG = (
+    *(value.replace("+dataset", "++dataset") for value in TOY if "voxels" not in value and "dataset=" not in value),
+    *NEURAL,
+)
 GIT = "+stages.git_caption.search.max_length=6"
 BLIP = "stages.blip_caption.search.max_length=7"
 CASES: dict[str, tuple[list[str], bool]] = {
@@ -95,7 +105,7 @@ CASES: dict[str, tuple[list[str], bool]] = {
             "stages.optimise.steps=3",
             "stages.optimise.size=16",
             "targets.vgg19.network.library=transformers",
-            "targets.vgg19.network.layer=vision_model.encoder.layers.1",
+            "targets.vgg19.network.layer=encoder.layers.1",
             "targets.vgg19.network.weights=toy/clip",
             "stages.stable_diffusion.steps=2",
             "stages.stable_diffusion.n_samples=1",
