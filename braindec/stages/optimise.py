@@ -65,10 +65,10 @@ class Optimise:
             raise DataError(f"stage optimise: expected targets with weights of at least 0, found {dict(features)}")
         if variable == "latent" and autoencoder is None:
             raise DataError("stage optimise: variable latent needs an autoencoder")
-        if size % 2**_PRIOR_DOUBLINGS or size < 1 or steps < 1:
+        if size % 2**_PRIOR_DOUBLINGS or size < 2 ** (_PRIOR_DOUBLINGS + 1) or steps < 1:
             raise DataError(
-                f"stage optimise: expected a size that {2**_PRIOR_DOUBLINGS} divides and steps >= 1, found size {size} "
-                f"and steps {steps}"
+                f"stage optimise: expected a size of at least {2 ** (_PRIOR_DOUBLINGS + 1)} that "
+                f"{2**_PRIOR_DOUBLINGS} divides and steps >= 1, found size {size} and steps {steps}"
             )
         self.features = dict(features)
         self.variable: Variable = variable

@@ -46,7 +46,7 @@ VDVAE_CONFIG = VDVAEConfig("16x1,16d2,8d2,4d4,1x1", "1x1,4m1,8m4,16m8", 16, widt
 
 def sized(folder: Path, side: int) -> None:
     """Say that pictures are resized to a toy network's size."""
-    settings = {"size": {"height": side, "width": side}, "do_center_crop": False}
+    settings = {"size": {"height": side, "width": side}, "do_center_crop": False, "do_normalize": False}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings))
 
 
@@ -103,7 +103,7 @@ CASES: dict[str, tuple[list[str], bool]] = {
             *FMRI,
             *STREAMS,
             "stages.optimise.steps=3",
-            "stages.optimise.size=16",
+            "stages.optimise.size=32",
             "targets.vgg19.network.library=transformers",
             "targets.vgg19.network.layer=encoder.layers.1",
             "targets.vgg19.network.weights=toy/clip",
