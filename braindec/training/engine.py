@@ -102,11 +102,7 @@ class Engine:
         self.module = module.to(accelerator.device)
         if settings.compile:
             compile_parts(self.module)
-        elif (
-            settings.precision == "bf16"
-            and accelerator.device.type == "cuda"
-            and wide_gradients.possible(accelerator.device)
-        ):
+        elif settings.wide_gradients and wide_gradients.possible(accelerator.device):
             wide_gradients.widen(self.module)
         optimiser = make_optimiser(self.module, settings, accelerator.device)
         self.average = None if settings.ema_decay is None else WeightAverage(self.module, settings.ema_decay)

@@ -273,3 +273,14 @@ def test_bfloat16_trains_float32_weights(recipe: str, tmp_path: Path) -> None:
     curves = [read_curves(folder)["loss"].to_numpy() for folder in (tmp_path, tmp_path / "float32")]  # type: ignore[index]
     assert not np.array_equal(*curves)
     np.testing.assert_allclose(*curves, rtol=0.1)
+
+
+def test_wide_gradients_train_as_copied_ones(tmp_path: Path) -> None:
+    found = []
+    for wide in (False, True):
+        fitted("mindbridge", tmp_path / str(wide), precision="bf16", wide_gradients=wide)
+        curves = read_curves(tmp_path / str(wide))
+        assert curves is not None
+        found.append(curves["loss"].to_numpy())
+    assert not np.array_equal(*found)
+    np.testing.assert_allclose(*found, rtol=0.02)
