@@ -9,7 +9,8 @@ TB/s. Bytes a weight: 42 = AdamW's float32 reads of weight, gradient and two mom
 moments (12), the gradient's write (4), the cast to bfloat16 (4 + 2) and its reads forward and backward (2 + 2).
 FLOPs: 6 a weight of a linear map and row that passes it. Activations and attention's own products are not counted.
 
-Each step is timed as single launches (eager), as one CUDA graph, and where compiling pays compiled, then as a graph.
+Each step is timed as single launches (eager), as one CUDA graph, as one with weight gradients made in float32 at once
+(wide), and where compiling pays compiled, then as a graph.
 The plain loop is the published style: a DataLoader that collates single items, AdamW as torch makes it, one look at the
 loss a step; same network, loss and precision.
 """
@@ -51,6 +52,7 @@ from braindec.objectives.contrastive import InfoNCE, SoftCLIP
 from braindec.objectives.internal import Cycle, PriorLoss, Reconstruction
 from braindec.objectives.regression import Regression
 from braindec.objectives.weighted import Weighted
+from braindec.training import wide_gradients
 from braindec.training.batches import Batch, MultiSubjectData
 from braindec.training.engine import Engine, compile_parts
 from braindec.training.neural import NeuralDecoder
@@ -390,6 +392,11 @@ def measured(
         row |= {"graph_possible": recorded.possible, "peak_gb": torch.cuda.max_memory_allocated() / 1e9}
         if n_weights < 1e9:  # twice the gradients and activations of a larger network may not fit
             row["graph_loss_difference"] = loss_difference(engine, next(batches))
+        if wide_gradients.possible(engine.accelerator.device):
+            wide_gradients.widen(engine.module)
+            recorded = record(engine)
+            row["wide_graph_ms"] = 1e3 * block_seconds(engine, batches, clock, n_steps, 6)
+            row["wide_graph_possible"] = recorded.possible
     if clock.cuda and compiled:
         engine.passes, recorded = ordinary(engine), None
         engine.module.zero_grad(set_to_none=True)
@@ -406,13 +413,18 @@ def measured(
         row |= {"compiled_graph_possible": recorded.possible, "peak_gb": torch.cuda.max_memory_allocated() / 1e9}
     if clock.cuda:
         row["reserved_gb"] = torch.cuda.memory_reserved() / 1e9
-        last = row.get("compiled_graph_ms", row["graph_ms"])
+        last = row.get("compiled_graph_ms", row.get("wide_graph_ms", row["graph_ms"]))
         fixed = itertools.repeat(next(batches))
         row["without_input_ms"] = 1e3 * block_seconds(engine, fixed, clock, n_steps, 1)
         row["input_share"] = 1 - row["without_input_ms"] / last
-    ways = {way: row[way] for way in ("eager_ms", "graph_ms", "compiled_ms", "compiled_graph_ms") if way in row}
-    best = min(ways.values()) / 1e3
-    row |= {"step_ms": 1e3 * best, "best_way": min(ways, key=lambda way: ways[way])}
+    ways = {
+        way: row[way]
+        for way in ("eager_ms", "graph_ms", "wide_graph_ms", "compiled_ms", "compiled_graph_ms")
+        if way in row
+    }
+    best_way = min(sorted(ways), key=lambda way: row[way])
+    best = row[best_way] / 1e3
+    row |= {"step_ms": 1e3 * best, "best_way": best_way}
     row["share_of_roofline"] = bound / best
     if details:
         row["times_faster_than_plain"] = plain / best

@@ -16,6 +16,7 @@ import torch
 
 from braindec.contracts import FitContext
 from braindec.objectives.view import Mix
+from braindec.training import wide_gradients
 from braindec.training.averaging import WeightAverage
 from braindec.training.batches import Batch, MultiSubjectData, epoch_rows
 from braindec.training.checkpoint import Standing, load_checkpoint, save_checkpoint
@@ -101,6 +102,8 @@ class Engine:
         self.module = module.to(accelerator.device)
         if settings.compile:
             compile_parts(self.module)
+        elif settings.wide_gradients and wide_gradients.possible(accelerator.device):
+            wide_gradients.widen(self.module)
         optimiser = make_optimiser(self.module, settings, accelerator.device)
         self.average = None if settings.ema_decay is None else WeightAverage(self.module, settings.ema_decay)
         self.best: dict[str, torch.Tensor] | None = None
@@ -334,6 +337,8 @@ def _seed(*numbers: int) -> int:
 def compile_parts(module: TrainingModule) -> None:
     """Compile each part by itself: graphs then do not depend on which subjects a step pairs."""
     network = module.network
+    # The compiler fuses what wide gradients spare, and knows plain linear maps best.
+    wide_gradients.narrow(module)
     for part in (*network.adapters.values(), network.encoder, *network.heads.values(), *network.builders.values()):
         part.compile()
     for adapter in network.adapters.values():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from braindec.contracts import FitContext
+from braindec.training import wide_gradients
 from braindec.training.curves import read_curves
 from braindec.training.step import RecordedPasses
 from tests.golden.recipes import OF_TIME, TOY, toy_data, toy_decoder
@@ -46,3 +47,16 @@ def test_streamed_data_give_the_losses_of_resident_ones(tmp_path: Path) -> None:
         for where, graph in (("always", False), ("never", True))
     ]
     np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+def test_wide_gradients_train_as_copied_ones(tmp_path: Path) -> None:
+    device = torch.device("cuda")
+    if not wide_gradients.possible(device):
+        pytest.skip("this torch gives no float32 products of bfloat16 matrices")
+    first, second = (torch.randn(shape, device=device).bfloat16() for shape in ((48, 7), (7, 24)))
+    torch.testing.assert_close(wide_gradients.wide_product(first, second), first.float() @ second.float())
+    found = [
+        losses("mindbridge", tmp_path / str(wide), precision="bf16", cuda_graph=True, wide_gradients=wide)
+        for wide in (False, True)
+    ]
+    np.testing.assert_allclose(*found, rtol=0.05)

@@ -89,7 +89,8 @@ class RelativeBias(nn.Module):
         exact = self.n_buckets // 2
         ratio = torch.log(behind.clamp(min=1).float() / exact) / math.log(self.largest / exact)
         far = (exact + (ratio * (self.n_buckets - exact)).long()).clamp(max=self.n_buckets - 1)
-        return self.bias(torch.where(behind < exact, behind, far)).permute(2, 0, 1)
+        # Fused attention refuses a bias whose last axis is not the innermost in memory.
+        return self.bias(torch.where(behind < exact, behind, far)).permute(2, 0, 1).contiguous()
 
 
 class PriorTransformer(nn.Module):

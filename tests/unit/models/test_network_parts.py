@@ -16,7 +16,7 @@ from braindec.compose import build, compose
 from braindec.models.adapters.channels import ChannelTokens, SubjectLayer
 from braindec.models.adapters.linear import LinearAdapter, ResidualAdapter, RidgeAdapter
 from braindec.models.adapters.merger import ChannelMerger, flat_positions, fourier_features
-from braindec.models.adapters.pooled import PooledAdapter, PooledBuilder
+from braindec.models.adapters.pooled import PooledAdapter, PooledBuilder, pooling_windows
 from braindec.models.encoders.braindecode_model import NON_COMMERCIAL, BraindecodeModel
 from braindec.models.encoders.dilated_conv import ConvBlock, DilatedConvEncoder
 from braindec.models.encoders.mixer import MixerEncoder
@@ -289,3 +289,11 @@ def test_temporal_convolution_and_pooling_in_one_are_what_they_are_in_turn() -> 
         torch.autograd.grad((found * weight).sum(), wanted), torch.autograd.grad((expected * weight).sum(), wanted)
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n_values", "n_windows"), [(15_724, 8192), (30, 20), (20, 20), (100, 7)])
+def test_pooling_by_windows_is_adaptive_pooling(n_values: int, n_windows: int) -> None:
+    signal = torch.randn(3, n_values)
+    found = signal[:, pooling_windows(n_values, n_windows)].amax(dim=2)
+    expected = torch.nn.functional.adaptive_max_pool1d(signal[:, None], n_windows)[:, 0]
+    assert torch.equal(found, expected)

@@ -294,3 +294,14 @@ def test_places_of_voxels_are_kept_with_the_decoder(tmp_path: Path) -> None:
     again.load_state(decoder.state())
     trials = data.validation["sub2"]
     np.testing.assert_array_equal(again.predict(trials, "cpu")["image"], decoder.predict(trials, "cpu")["image"])
+
+
+def test_wide_gradients_train_as_copied_ones(tmp_path: Path) -> None:
+    found = []
+    for wide in (False, True):
+        fitted("mindbridge", tmp_path / str(wide), precision="bf16", wide_gradients=wide)
+        curves = read_curves(tmp_path / str(wide))
+        assert curves is not None
+        found.append(curves["loss"].to_numpy())
+    assert not np.array_equal(*found)
+    np.testing.assert_allclose(*found, rtol=0.02)
