@@ -12,7 +12,7 @@ FLOPs: 6 a weight of a linear map and row that passes it. Activations and attent
 Each step is timed as single launches (eager), as one CUDA graph, as one with weight gradients made in float32 at once
 (wide), and where compiling pays compiled, then as a graph.
 The plain loop is the published style: a DataLoader that collates single items, AdamW as torch makes it, one look at the
-loss a step; same network, loss and precision.
+loss a step; same network, loss and precision (UBP's in float32, as published).
 """
 
 from __future__ import annotations
