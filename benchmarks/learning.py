@@ -249,9 +249,8 @@ def ceiling(seed: int) -> Iterator[Rows]:
         part = f"ceiling at ncsnr {ncsnr}"
         yield [{"part": part, "arm": "ideal observer", "seed": seed, "subject": "sim01", "score": "retrieval",
                 "values": ideal_retrieval(world, raw)}]  # fmt: skip
-        for arm, decoder in {"ridge": RidgeDecoder(ALPHAS), "network": deep(both(), 12, 1)}.items():
-            found = score_rows(part, arm, world, fit(decoder, data, seed), test, seed)
-            yield [row for row in found if row["score"] == "retrieval"]
+        found = score_rows(part, "ridge", world, fit(RidgeDecoder(ALPHAS), data, seed), test, seed)
+        yield [row for row in found if row["score"] == "retrieval"]
 
 
 def standard_components(features: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
