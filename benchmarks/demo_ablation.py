@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from braindec.artifacts import RunFolder
-from braindec.compose import build, load_config
-from braindec.reconstruct import _context
+from braindec.compose import build, load_config, parts_of, resolve_device
+from braindec.contracts import StageContext, no_progress
 from braindec.run_tables import read_predictions
 from braindec.stages.chain import run_chain
+from braindec.training.folds import load_targets, training_ids
+from braindec.training.predict import embed_training
 from braindec.types import Evidence
 
 METRICS = ("pixcorr_native", "tiny_clip", "tiny_judge")
@@ -34,14 +36,21 @@ VARIANTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--subject", default=None, help="one subject alone")
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
     run = RunFolder.open(given.run)
     config = load_config(run.path / "config.yaml")
     (name,) = run.folds()
     stimuli = build(config.dataset).stimuli()
-    context = _context(run, config, name, config.device)
+    targets = load_targets(run, name, parts_of(config).targets())
+    training = stimuli.select(training_ids(run, name))
+    cache = None if config.cache_dir is None else Path(config.cache_dir)
+    embeddings = embed_training(targets, training, cache, no_progress)
+    context = StageContext(targets, training, embeddings, config.seed, resolve_device(config.device))
     predictions = read_predictions(run.predictions("decoded", name), "decoded", list(context.targets))
+    if given.subject is not None:
+        predictions = predictions.select((predictions.table["subject"] == given.subject).to_numpy())
     ids = predictions.table["stimulus_id"].tolist()
     gallery = stimuli.select(tuple(dict.fromkeys(ids)))
     metrics = build({key: config.metrics[key] for key in METRICS})
