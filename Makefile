@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@rm -f $(VENV)/.installed-* && touch $@
 
-demo: setup  ## simulate two subjects, train, reconstruct held-out scenes, evaluate, write the report
+demo: setup  ## simulate two subjects, decode held-out scenes to pictures and captions, evaluate, write the report
 	@$(BIN)/braindec demo
 
 demo-eeg: setup  ## the same from simulated EEG: pixels, concept and words from channels x time

@@ -6,7 +6,7 @@ Legend: N images, K tokens, D dimensions, H W height and width.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class Captioner(FrozenNetwork):
         min_length: int = 0,
         beams: int = 1,
         progress: Progress = no_progress,
+        adjust: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> tuple[str, ...]:
         """Captions of features (n, K, D), the most probable by greedy or beam search.
 
@@ -70,6 +71,7 @@ class Captioner(FrozenNetwork):
         ----------
         max_length, min_length : tokens of a caption at most and at least, special tokens counted.
         beams : width of the beam search; 1 is greedy.
+        adjust : tokens so far (b, L) and scores of the next (b, V) -> scores to use; needs all features in one batch.
 
         Raises
         ------
@@ -78,6 +80,9 @@ class Captioner(FrozenNetwork):
         """
         module = self.module
         self._check(values)
+        if adjust is not None and len(values) > self.batch_size:
+            raise DataError(f"{type(self).__name__}: adjusted scores need one batch, found {len(values)} features")
+        options: dict[str, Any] = {} if adjust is None else {"logits_processor": [adjust]}
         found: list[str] = []
         for start in progress(range(0, len(values), self.batch_size), f"{type(self).__name__} (captions)"):
             batch = torch.as_tensor(values[start : start + self.batch_size], device=self.device).to(self.torch_dtype)
@@ -90,6 +95,7 @@ class Captioner(FrozenNetwork):
                     min_length=min_length,
                     num_beams=beams,
                     use_cache=False,
+                    **options,
                 )
             found += [text.strip() for text in self.tokenizer_.batch_decode(tokens, skip_special_tokens=True)]
         return tuple(found)
@@ -130,6 +136,16 @@ class Captioner(FrozenNetwork):
                 best.setdefault(text.strip(), score)
             worded.append(tuple(best.items()))
         return tuple(worded)
+
+    def first_tokens(self, words: Sequence[str]) -> list[int]:
+        """The token that begins each word."""
+        _ = self.module
+        return [int(self.tokenizer_(word, add_special_tokens=False).input_ids[0]) for word in words]
+
+    def n_tokens(self) -> int:
+        """Size of the language decoder's vocabulary."""
+        config = self.module.config
+        return int(getattr(config, "text_config", config).vocab_size)
 
     def _check(self, values: np.ndarray) -> None:
         width = self.module.config.vision_config.hidden_size

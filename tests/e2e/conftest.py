@@ -11,7 +11,7 @@ from braindec.artifacts import RunFolder
 from braindec.compose import compose
 
 SMALL = [
-    "experiment=demo",
+    "name=demo",
     "dataset.n_train=60",
     "dataset.n_test=12",
     "dataset.n_voxels=300",

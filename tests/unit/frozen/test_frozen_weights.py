@@ -11,6 +11,7 @@ from torch import nn
 
 from braindec.frozen import weights
 from braindec.frozen.loading import check_readable, load_strictly, read_checkpoint
+from braindec.locations import data_folder
 from braindec.types import DataError
 
 
@@ -189,3 +190,12 @@ def test_several_files_need_an_index_or_a_name(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="found none"):
         read_checkpoint(tmp_path / "empty")
+
+
+def test_networks_that_come_with_the_project_are_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert weights.resolve("tiny/tiny_clip") == data_folder() / "tiny" / "tiny_clip"
+    with pytest.raises(DataError, match="are missing"):
+        weights.resolve("tiny/tiny_clop")
