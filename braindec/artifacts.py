@@ -139,12 +139,12 @@ def read_table(path: Path, text_columns: tuple[str, ...] = ()) -> pd.DataFrame:
         raise ArtifactError(f"{path}: not a readable table ({error}); delete it and run the step again") from error
 
 
-def write_image(path: Path, image: np.ndarray) -> Path:
-    """Write a uint8 (H, W, 3) image as PNG."""
+def write_image(path: Path, image: np.ndarray, compress_level: int = 6) -> Path:
+    """Write a uint8 (H, W, 3) image as PNG; ``compress_level`` 1 (fast) to 9 (small), always lossless."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=compress_level)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
     return path

@@ -169,7 +169,7 @@ class PrefixCaption:
         generator = torch.Generator().manual_seed(context.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(context.seed)
-            mapper = Mapper(*values_nKD.shape[1:], self.prefix, self.network.width, self.hidden)
+            mapper = Mapper(values_nKD.shape[1], values_nKD.shape[2], self.prefix, self.network.width, self.hidden)
         few = np.asarray(values_nKD[: min(len(values_nKD), 2048)], np.float32)
         mapper.get_buffer("mean").copy_(torch.from_numpy(few.mean(axis=0)))
         mapper.get_buffer("sd").copy_(torch.tensor([max(float((few - few.mean(axis=0)).std()), 1e-6)]))

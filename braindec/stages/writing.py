@@ -20,6 +20,8 @@ from braindec.stages.seeds import item_seeds
 from braindec.types import PREDICTION_COLUMNS, Predictions, Reconstructions
 
 _MOST_THREADS = 8
+_COMPRESSION = 1
+"""A quarter of the default's time for files a tenth larger."""
 
 
 class ChunkWriter:
@@ -94,7 +96,7 @@ class ChunkWriter:
 
 
 def _written(path: Path, image: np.ndarray) -> str:
-    write_image(path, image)
+    write_image(path, image, _COMPRESSION)
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 

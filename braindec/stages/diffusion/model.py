@@ -168,10 +168,11 @@ class DiffusionModel(ABC):
         for stream in self.streams():
             if stream.name not in self.attended:
                 continue
-            given = conditions.get(stream.name)
-            values = np.repeat(self._absent[stream.name][None], n, axis=0) if given is None else given
-            parts.append(torch.as_tensor(np.asarray(values, np.float32) * np.float32(stream.scale)))
-        return self.placed(torch.cat(parts, dim=1))
+            # What is absent is the same for every picture: it is placed once, not copied for each batch.
+            values = conditions.get(stream.name, self._absent[stream.name][None])
+            scaled = np.asarray(values, np.float32) * np.float32(stream.scale)
+            parts.append(self.placed(scaled).expand(n, -1, -1))
+        return torch.cat(parts, dim=1)
 
     @property
     def attended(self) -> tuple[str, ...]:
