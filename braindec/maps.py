@@ -5,8 +5,8 @@
 
 Reads the fitted decoders and their training trials; no test trial is opened. Every decoder has activation patterns
 (`braindec.signals.patterns`), trained networks also gradient maps (`braindec.training.gradients`). Writes into the
-run's ``maps/``: arrays, NIfTI volumes where voxels have a grid, pictures, and ``maps.csv`` with means over ROIs; ``braindec
-evaluate`` shows the pictures in the report. Drop maps, which score the decoder without a region, are made by
+run's ``maps/``: arrays, NIfTI volumes where voxels have a grid, pictures, and ``maps.csv`` with means over ROIs;
+``braindec evaluate`` shows the pictures in the report. Drop maps, which score the decoder without a region, are made by
 ``braindec over_space``.
 """
 
