@@ -44,6 +44,7 @@ FLOORS = {
     "prepare": 6,
     "demo": 7,
     "cli": 7,
+    "maps": 7,
     "variants": 7,
     "over_time": 8,
     "over_space": 8,
@@ -52,8 +53,8 @@ SHELVES_THAT_MAY_READ = {("completion", "cli"), ("usage", "cli"), ("usage", "com
 """``completion`` and ``usage`` read the list of commands; ``cli`` imports them only when they are asked for."""
 
 ONLY_IN = {
-    "mne": ("datasets",),
-    "nibabel": ("datasets",),
+    "mne": ("datasets", "report"),
+    "nibabel": ("datasets", "report"),
     "h5py": ("datasets",),
     "diffusers": ("frozen", "stages"),
     "open_clip": ("frozen", "stages"),

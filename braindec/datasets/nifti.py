@@ -5,12 +5,14 @@ Legend: V volumes, S masked voxels, X Y Z grid.
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from braindec.artifacts import atomic_write
 from braindec.datasets.files import need_file, reading
 from braindec.types import DataError, Space
 
@@ -108,3 +110,24 @@ def voxel_space(grid_index: np.ndarray, grid_shape: tuple[int, ...], affine: np.
         grid_shape=(int(grid_shape[0]), int(grid_shape[1]), int(grid_shape[2])),
         affine=affine,
     )
+
+
+def write_map(path: Path, values: np.ndarray, space: Space) -> Path:
+    """Write float32 values (S,) or (S, T) at their voxels as NIfTI, 0 elsewhere; the file appears whole or not at all.
+
+    Raises
+    ------
+    DataError
+        If the space has no grid, or the number of values is not that of its positions.
+    """
+    import nibabel
+
+    if space.grid_index is None or space.grid_shape is None or space.affine is None:
+        raise DataError(f"{path}: a map of {space.kind} without a grid cannot be written as NIfTI")
+    if len(values) != space.size:
+        raise DataError(f"{path}: {len(values)} values for {space.size} {space.kind}")
+    volume = np.zeros((*space.grid_shape, *values.shape[1:]), dtype=np.float32)
+    volume[tuple(space.grid_index.T)] = values
+    with atomic_write(path) as file:
+        file.write(gzip.compress(nibabel.Nifti1Image(volume, space.affine).to_bytes(), mtime=0))
+    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from braindec.artifacts import RunFolder, read_image, read_json, read_table
 from braindec.evaluation.sounds import heard_items
+from braindec.report.brain_maps import BrainMap
 from braindec.report.content import ReportContent
 from braindec.run_tables import HALVES, read_reconstructions
 from braindec.types import DataError, Evidence
@@ -67,6 +69,7 @@ def report_content(
         training_curves=_training_curves(run),
         over_time=_beside(run, "over_time.csv"),
         over_space=_beside(run, "over_space.csv"),
+        maps=_maps(run),
         repetition_curve=None if not scores.get("repetition_curve") else pd.DataFrame(scores["repetition_curve"]),
         fit_report={name: read_json(run.decoder(name) / "fit.json") for name in run.folds()},
         manifest=manifest,
@@ -86,6 +89,19 @@ def _beside(run: RunFolder, name: str) -> pd.DataFrame | None:
     if missing:
         raise DataError(f"{path}: lacks the columns {missing}; run braindec {path.stem} again, or delete the file")
     return table.assign(**{column: pd.to_numeric(table[column], errors="coerce") for column in _NUMBERS})
+
+
+def _maps(run: RunFolder) -> list[BrainMap]:
+    """The pictures that ``braindec maps`` put into the run folder."""
+    index = run.path / "maps" / "pictures.json"
+    shown = []
+    for entry in read_json(index) if index.exists() else []:
+        try:
+            encoded = base64.b64encode((index.parent / entry["file"]).read_bytes()).decode("ascii")
+        except (OSError, KeyError) as error:
+            raise DataError(f"{index}: a picture is missing ({error}); run braindec maps again") from error
+        shown.append(BrainMap(entry["title"], f"data:image/png;base64,{encoded}", entry["caption"]))
+    return shown
 
 
 def _training_curves(run: RunFolder) -> pd.DataFrame | None:

@@ -99,7 +99,11 @@ class ConceptClassifier:
         raise NotImplementedError
 
     def predict(self, trials: Trials, device: str) -> dict[str, np.ndarray]:
-        """The target's posterior probabilities float32 (N, 1, C).
+        """The target's posterior probabilities float32 (N, 1, C). Raises `DataError` as `linear_scores`."""
+        return {self.target: softmax(self.linear_scores(trials)).astype(np.float32)[:, None, :]}
+
+    def linear_scores(self, trials: Trials) -> np.ndarray:
+        """Log-posteriors up to a constant a trial, float64 (N, C): linear in the signal.
 
         Raises
         ------
@@ -118,8 +122,7 @@ class ConceptClassifier:
                 f"{name}: fitted on {len(weights_FC)} features of subject {trials.subject!r}, "
                 f"found {features_NF.shape[1]}"
             )
-        scores_NC = features_NF @ weights_FC + self.intercepts_[trials.subject]
-        return {self.target: softmax(scores_NC).astype(np.float32)[:, None, :]}
+        return features_NF @ weights_FC + self.intercepts_[trials.subject]
 
     def state(self) -> State:
         """Arrays named ``subject/weights`` and ``subject/intercept``."""

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from braindec.report.brain_maps import BrainMap
 from braindec.report.sounds import HeardItem
 from braindec.types import DataError
 
@@ -41,6 +42,7 @@ class ReportContent:
         and one numeric column a curve; or None.
     over_time : scores in windows of time, columns ``start_s, stop_s, metric, value, low, high, chance``; or None.
     over_space : scores of regions, columns ``region, use, n_positions, metric, value, low, high, chance``; or None.
+    maps : pictures of where the decoded information lies.
     repetition_curve : scores by number of repetitions, columns ``n_repetitions, metric, value, low, high, chance``;
         or None.
     fit_report : what the decoder reported of its fit, JSON-able.
@@ -67,6 +69,7 @@ class ReportContent:
     training_curves: pd.DataFrame | None = None
     over_time: pd.DataFrame | None = None
     over_space: pd.DataFrame | None = None
+    maps: Sequence[BrainMap] = ()
     repetition_curve: pd.DataFrame | None = None
     fit_report: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)

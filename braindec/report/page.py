@@ -353,6 +353,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "ceiling_sentence": ceiling_sentence(content.scores.get("response_ceilings") or {}),
         "time": time_panels(content.over_time),
         "space": space_panels(content.over_space),
+        "maps": content.maps,
         "repetitions": repetition_panels(content.repetition_curve),
         "sounds": sound_cards(content.sounds),
         "training": training_panels(content.training_curves),

@@ -58,6 +58,10 @@ class ConceptOneHot:
         concepts = self._fitted()
         return tuple(concepts[i] for i in flat_values(values, len(concepts), "ConceptOneHot").argmax(axis=1))
 
+    def value_names(self) -> tuple[str, ...]:
+        """What each value stands for: the training concepts."""
+        return self._fitted()
+
     def state(self) -> dict[str, np.ndarray]:
         """The training concepts."""
         return {"concepts": np.array(self._fitted(), dtype=np.str_)}

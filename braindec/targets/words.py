@@ -93,6 +93,10 @@ class CaptionWords:
         order = np.argsort(-flat_values(values, len(words), "CaptionWords"), axis=1, kind="stable")[:, :n_words]
         return tuple(tuple(words[i] for i in row) for row in order)
 
+    def value_names(self) -> tuple[str, ...]:
+        """What each value stands for: the words."""
+        return self._fitted()
+
     def state(self) -> dict[str, np.ndarray]:
         """Vocabulary and inverse document frequencies."""
         return {"words": np.array(self._fitted(), dtype=np.str_), "idf": self.idf_}

@@ -181,12 +181,20 @@ class NeuralDecoder:
         empty = {name: np.zeros((0, *shape), dtype=np.float32) for name, shape in self.shapes_.items()}
         return {name: np.concatenate(found) if found else empty[name] for name, found in parts.items()}
 
-    def _path(self, name: str, outputs: Any) -> torch.Tensor:
+    def values_of(self, signal_NST: torch.Tensor, subject: str) -> dict[str, torch.Tensor]:
+        """Target name -> decoded values (N, K, D) that gradients flow through, in the network's scaling.
+
+        A prior, which samples, is left out: its target's value is given. The network moves to the signal's device.
+        """
+        outputs = self.network_.to(signal_NST.device).eval()({subject: signal_NST})
+        return {name: self._path(name, outputs, refined=False) for name in self.shapes_}
+
+    def _path(self, name: str, outputs: Any, refined: bool = True) -> torch.Tensor:
         path = self.predicts if isinstance(self.predicts, str) else self.predicts.get(name, "value")
         if path == "contrast":
             return outputs.contrast[name]
         value = outputs.value[name]
-        if path == "value":
+        if path == "value" or (path == "prior" and not refined):
             return value
         if path == "joint":
             parts = (value, outputs.contrast[name])

@@ -1,0 +1,86 @@
+"""``braindec maps``: planted voxels are found, files and report hold the maps, bad input is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from braindec import evaluate, train
+from braindec.compose import build, compose, load_config
+from braindec.maps import make_maps
+from braindec.types import DataError
+
+WORLD = [
+    "dataset.n_subjects=1", "dataset.n_train=300", "dataset.n_test=10", "dataset.n_voxels=400",
+    "dataset.repetitions_test=1", "target=[concepts]", "stage=[]", "metric=[concept_auc]", "controls=[]",
+    "noise_ceiling=false", "n_resamples=20", "device=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mapped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    folder = tmp_path_factory.mktemp("maps") / "run"
+    train.train(compose("train", [*WORLD, "decoder.alphas=[30,100,300]", f"run_dir={folder}"]))
+    return folder, make_maps(compose("maps", [f"run={folder}", "n_values=2", "device=cpu"]))
+
+
+def test_patterns_find_the_voxels_that_were_planted(mapped: tuple[Path, pd.DataFrame]) -> None:
+    folder, table = mapped
+    anatomy = build(load_config(folder / "config.yaml").dataset).cortex("sim01").anatomy
+    strength_S1 = np.load(folder / "maps" / "sim01_concepts_pattern.npy")
+    assert roc_auc_score(anatomy.areas == "ventral", strength_S1[:, 0]) >= 0.9
+    means = table[table["map"] == "pattern"].set_index("roi")["mean"]
+    assert means[["V1", "V2", "V3", "V4", "scene", "language"]].max() < means["ventral"]
+    assert means["ventral"] == pytest.approx(strength_S1[anatomy.areas == "ventral"].mean(), rel=1e-5)
+
+
+def test_volumes_hold_the_map_on_the_recordings_grid(mapped: tuple[Path, pd.DataFrame]) -> None:
+    folder, _ = mapped
+    space = build(load_config(folder / "config.yaml").dataset).trials("sim01").space
+    image = nibabel.load(folder / "maps" / "sim01_concepts_pattern.nii.gz")
+    np.testing.assert_array_equal(image.affine, space.affine)
+    strength_S1 = np.load(folder / "maps" / "sim01_concepts_pattern.npy")
+    np.testing.assert_array_equal(image.get_fdata(dtype=np.float32)[tuple(space.grid_index.T)], strength_S1[:, 0])
+    names = json.loads((folder / "maps" / "sim01_concepts_values.json").read_text())
+    assert np.load(folder / "maps" / "sim01_concepts_values.npy").shape == (len(names), space.size, 1)
+
+
+def test_the_report_shows_the_maps_and_names_a_lost_one(mapped: tuple[Path, pd.DataFrame]) -> None:
+    folder, _ = mapped
+    evaluate.evaluate(compose("evaluate", [f"run={folder}"]))
+    page = (folder / "report.html").read_text()
+    assert "Where it is decoded from" in page
+    assert page.count('class="brain-map"') == 3
+    lost = folder / "maps" / "sim01_concepts_pattern.png"
+    kept = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(DataError, match=r"pictures.json: a picture is missing .*run braindec maps again"):
+        evaluate.evaluate(compose("evaluate", [f"run={folder}"]))
+    lost.write_bytes(kept)
+
+
+def test_a_target_that_is_not_decoded_is_named(mapped: tuple[Path, pd.DataFrame]) -> None:
+    with pytest.raises(DataError, match=r"\['pixels'\] are not decoded by this run; it decodes \['concepts'\]"):
+        make_maps(compose("maps", [f"run={mapped[0]}", "targets=[pixels]", "device=cpu"]))
+
+
+def test_a_network_on_eeg_has_gradients_and_topographies(tmp_path: Path) -> None:
+    eeg = [
+        "dataset=simulated_eeg", "dataset.n_train=40", "dataset.n_test=5", "dataset.n_subjects=1",
+        "dataset.repetitions_train=1", "transform=[baseline,zscore]", "target=[words]", "decoder=ubp",
+        "decoder.engine.epochs=1", "decoder.engine.batch_size=20", "decoder.engine.cuda_graph=false",
+    ]  # fmt: skip
+    train.train(compose("train", [*WORLD[4:5], *WORLD[6:], *eeg, f"run_dir={tmp_path / 'run'}"]))
+    table = make_maps(compose("maps", [f"run={tmp_path / 'run'}", "n_probes=1", "n_values=1", "device=cpu"]))
+    gradient = np.load(tmp_path / "run" / "maps" / "sim01_words_gradient.npy")
+    assert gradient.shape[0] == 63
+    assert gradient.shape[1] > 1
+    assert (gradient > 0).all()
+    assert set(table["map"]) >= {"pattern", "gradient"}
+    assert not list((tmp_path / "run" / "maps").glob("*.nii.gz"))
