@@ -1,4 +1,7 @@
-"""Simulated listening: model cortices follow the sound of spoken sentences, under MEG sensors or EEG electrodes.
+"""Simulated listening: model cortices follow spoken sentences, under MEG sensors or EEG electrodes.
+
+Sentences have voices, levels and a background that the cortex does not follow: mel bands and the network's features are
+those of the same words in one plain voice.
 
 Legend: N trials, S sensors, V dipoles, K time points of a whole story, T time points of a trial, D features.
 """
@@ -27,7 +30,7 @@ from braindec.signals.passages import SegmentPlan, plan_segments
 from braindec.signals.speech_network import speech_features
 from braindec.types import DataError, Stimuli, Trials
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 LATENCY_S = MappingProxyType({"envelope": 0.08, "onset": 0.10, "mel": 0.13, "deep": 0.20})
 """What a dipole follows -> latency at which its response to an impulse is largest."""
 
@@ -227,14 +230,14 @@ class SimulatedListening:
         rows = self.segments[self.segments["sound"] == story.name].drop_duplicates("passage")
         # The network hears passage by passage, as a target does.
         for start_s, stop_s in rows[["passage_start_s", "passage_stop_s"]].to_numpy(dtype=np.float64).tolist():
-            heard = story.sound[round(start_s * RATE_HZ) : min(len(story.sound), round(stop_s * RATE_HZ))]
+            heard = story.plain[round(start_s * RATE_HZ) : min(len(story.plain), round(stop_s * RATE_HZ))]
             values = speech_features(heard, RATE_HZ, self.rate_hz, _DIPOLES["deep"])
             first = round(start_s * self.rate_hz)
             deep[first : first + len(values)] = values[: n_points - first]
         return {
             "envelope": envelope(story.sound, RATE_HZ, self.rate_hz)[:n_points, None],
             "onset": onset,
-            "mel": mel_spectrogram(story.sound, RATE_HZ, self.rate_hz, _DIPOLES["mel"])[:n_points],
+            "mel": mel_spectrogram(story.plain, RATE_HZ, self.rate_hz, _DIPOLES["mel"])[:n_points],
             "deep": deep,
         }
 

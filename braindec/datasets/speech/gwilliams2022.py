@@ -180,11 +180,11 @@ def _events(story: Any, start_s: float) -> pd.DataFrame:
     name = f"stimuli/audio/{story.name}.wav"
     common = {"story": story.name.rsplit("_", 1)[0], "story_uid": 0.0, "sound_id": 0.0}
     rows = [(start_s, 1.0, str({**common, "kind": "sound", "start": 0.0, "sound": name}))]
-    for row in word_rows(story).itertuples():
-        said = {**common, "kind": "word", "start": round(float(row.onset_s), 4), "sound": name, "word": row.word}
-        said |= {"word_index": float(row.number), "sequence_id": float(row.sentence), "condition": "sentence"}
-        text = str({**said, "speech_rate": float("nan")})
-        rows.append((start_s + float(row.onset_s), float(row.duration_s), text))
+    for row in word_rows(story).to_dict("records"):
+        onset_s = float(row["onset_s"])
+        said = {**common, "kind": "word", "start": round(onset_s, 4), "sound": name, "word": row["word"]}
+        said |= {"word_index": float(row["number"]), "sequence_id": float(row["sentence"]), "condition": "sentence"}
+        rows.append((start_s + onset_s, float(row["duration_s"]), str({**said, "speech_rate": float("nan")})))
         phoneme = {**common, "kind": "phoneme", "start": said["start"], "sound": name, "phoneme": "ah_I"}
-        rows.append((start_s + float(row.onset_s), 0.05, str(phoneme)))
+        rows.append((start_s + onset_s, 0.05, str(phoneme)))
     return pd.DataFrame(rows, columns=["onset", "duration", "trial_type"]).assign(value="n/a", sample=0)

@@ -203,8 +203,7 @@ def _textgrid(words: pd.DataFrame, length_s: float) -> str:
     lines += ["tiers? <exists>", "size = 1", "item []:", "    item [1]:", '        class = "IntervalTier"']
     lines += ['        name = "words"', "        xmin = 0", f"        xmax = {length_s:.4f}"]
     lines += [f"        intervals: size = {len(words)}"]
-    for place, row in enumerate(words.itertuples(), start=1):
-        stop = float(row.onset_s) + float(row.duration_s)
-        lines += [f"        intervals [{place}]:", f"            xmin = {row.onset_s:.4f}"]
-        lines += [f"            xmax = {stop:.4f}", f'            text = "{row.word}"']
+    for place, row in enumerate(words.to_dict("records"), start=1):
+        lines += [f"        intervals [{place}]:", f"            xmin = {row['onset_s']:.4f}"]
+        lines += [f"            xmax = {row['onset_s'] + row['duration_s']:.4f}", f'            text = "{row["word"]}"']
     return "\n".join(lines) + "\n"

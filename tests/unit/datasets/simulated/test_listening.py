@@ -26,12 +26,23 @@ def listening() -> SimulatedListening:
 
 def test_words_are_where_the_transcript_says(listening: SimulatedListening) -> None:
     story = listening.stories[0]
-    level = envelope(story.sound, voice.RATE_HZ, 100)
-    inside = np.zeros(len(level), dtype=bool)
-    for row in story.words.itertuples():
-        inside[round(row.onset_s * 100) : round((row.onset_s + row.duration_s) * 100)] = True
-    assert level[inside].mean() > 5 * level[~inside].mean()
+    for sound, contrast in ((story.plain, 5), (story.sound, 2)):
+        level = envelope(sound, voice.RATE_HZ, 100)
+        inside = np.zeros(len(level), dtype=bool)
+        for row in story.words.itertuples():
+            inside[round(row.onset_s * 100) : round((row.onset_s + row.duration_s) * 100)] = True
+        assert level[inside].mean() > contrast * level[~inside].mean()
     assert len(np.unique(story.words["sentence"])) == 12
+
+
+def test_the_cortex_follows_words_and_not_voices(listening: SimulatedListening) -> None:
+    louder = small()
+    for story, plain in zip(louder.stories, listening.stories):
+        story.sound[:] *= 0.5
+        np.testing.assert_array_equal(story.plain, plain.plain)
+    for followed, before in zip(louder.responses, listening.responses):
+        for kind in ("mel", "deep", "onset"):
+            np.testing.assert_array_equal(followed[kind], before[kind])
 
 
 def test_sentences_differ_and_carry_their_labels() -> None:
