@@ -3,7 +3,7 @@
     python benchmarks/demo_ablation.py outputs/demo
 
 Prints PixCorr and two-way identification (tiny CLIP, independent judge) with the VDVAE picture alone, diffusion guided
-by predicted tokens from noise, both, and both with one kind of tokens; means over subjects and held-out scenes.
+by predicted tokens from noise, and with one kind of tokens or both; means over subjects and held-out scenes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from braindec.types import Evidence
 METRICS = ("pixcorr_native", "tiny_clip", "tiny_judge")
 VARIANTS = {
     "VDVAE start alone": ("start",),
-    "guidance alone, from noise": ("image", "text"),
+    "image and text tokens, from noise": ("image", "text"),
+    "text tokens, from noise": ("text",),
     "VDVAE start + image tokens": ("start", "image"),
     "VDVAE start + text tokens": ("start", "text"),
     "VDVAE start + both": ("start", "image", "text"),
