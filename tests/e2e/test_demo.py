@@ -17,7 +17,8 @@ pytest.importorskip("diffusers")
 
 SMALL = [
     "dataset.n_subjects=1",
-    "dataset.n_train=60",
+    "dataset.n_train=80",
+    "dataset.seed=0",
     "dataset.n_test=4",
     "dataset.n_voxels=200",
     "stages.latent_diffusion.steps=4",
@@ -42,6 +43,6 @@ def test_the_demo_makes_pictures_captions_and_a_report(tmp_path: Path) -> None:
         assert read_image(folder / "reconstructions" / name).shape == (64, 64, 3)
     metrics = read_json(folder / "scores.json")["metrics"]
     assert {"pixcorr", "tiny_clip", "tiny_judge", "caption_concept"} <= set(metrics)
-    # Sixty scenes and 200 voxels show the layout, not yet the object.
+    # Eighty scenes and 200 voxels show the layout, not yet the object.
     assert metrics["pixcorr"]["value"] > 0.3
     assert (folder / "report.html").stat().st_size > 10_000
