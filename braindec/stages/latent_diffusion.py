@@ -19,6 +19,7 @@ from braindec.stages.diffusion.regions import many_shapes
 from braindec.stages.diffusion.sampler import Sampler, Sampling, SchedulerName
 from braindec.stages.inputs import ORACLE, PRESENTED, extended, predicted, target_with
 from braindec.stages.ranking import sample_scores
+from braindec.stages.rescaling import Rescale, Rescaler
 from braindec.stages.seeds import item_seeds
 from braindec.types import DataError, Predictions, Reconstructions, Stimuli
 
@@ -42,6 +43,7 @@ class LatentDiffusion:
     caption_text : condition on the previous stage's captions too, through the network's own text encoders.
     oracle : choose the sample that is nearest to the presented stimulus' own embedding of ``rank_by``, as some
         publications did. It looks at the answer; every result is flagged.
+    rescale : how predicted conditions are stretched, see `braindec.stages.rescaling.Rescaler`; the start is not.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class LatentDiffusion:
         start: str | None = None,
         caption_text: bool = False,
         oracle: bool = False,
+        rescale: Rescale = "none",
     ) -> None:
         if n_samples < 1 or (n_samples > 1 and rank_by is None):
             raise DataError(
@@ -82,6 +85,7 @@ class LatentDiffusion:
         self.start = start
         self.caption_text = caption_text
         self.oracle = oracle
+        self.rescaler = Rescaler(rescale)
 
     @property
     def uses_truth(self) -> tuple[str, ...]:
@@ -99,7 +103,9 @@ class LatentDiffusion:
         """
         names = [*self.conditions.values(), *(["captions"] if self.caption_text else [])]
         stage = f"latent_diffusion({', '.join(names)})"
-        conditions = {name: predicted(predictions, target, stage) for name, target in self.conditions.items()}
+        conditions = {
+            name: self.rescaler.values(predictions, target, context, stage) for name, target in self.conditions.items()
+        }
         sampling = Sampling(self.steps, self.strength, self.guidance, self.scheduler, self.reuse)
         model = self.model.on(context.device)
         if self.caption_text:
@@ -112,7 +118,7 @@ class LatentDiffusion:
         made_JHW3 = self._sample(sampling, conditions, starts, seeds_NM, context.device, stage)
         images = made_JHW3.reshape(len(predictions), self.n_samples, *made_JHW3.shape[1:])
         if self.rank_by is None or self.n_samples == 1:
-            return extended(previous, predictions, stage, images=images[:, 0])
+            return extended(previous, predictions, stage, images=images[:, 0], flags=self.rescaler.flags)
         scores_NM = self._scores(images, predictions, context, stage)
         chosen = scores_NM.argmax(axis=1)
         return extended(
@@ -120,7 +126,7 @@ class LatentDiffusion:
             predictions,
             stage,
             images=images[np.arange(len(images)), chosen],
-            flags=(ORACLE,) if self.oracle else (),
+            flags=(*self.rescaler.flags, *((ORACLE,) if self.oracle else ())),
             notes={"sample": chosen.tolist(), "sample_scores": scores_NM.round(6).tolist()},
         )
 

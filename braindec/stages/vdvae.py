@@ -1,23 +1,13 @@
-"""Predicted latents of the very deep VAE -> pictures.
-
-Legend: N predictions, n training stimuli, K tokens, D dimensions.
-"""
+"""Predicted latents of the very deep VAE -> pictures."""
 
 from __future__ import annotations
 
-from typing import Literal
-
-import numpy as np
-
 from braindec.contracts import StageContext
 from braindec.frozen.vdvae.model import VDVAE
-from braindec.stages.inputs import WHOLE_FOLD, extended, predicted
+from braindec.stages.inputs import extended
+from braindec.stages.rescaling import Rescale, Rescaler
 from braindec.stages.seeds import item_seeds
-from braindec.types import DataError, Predictions, Reconstructions, TargetEmbeddings
-
-Rescale = Literal["item", "test_set", "none"]
-
-_CHUNK = 256
+from braindec.types import Predictions, Reconstructions
 
 
 class VdvaeStage:
@@ -30,19 +20,13 @@ class VdvaeStage:
     ----------
     network : the network whose latents were predicted.
     target : name of the target that holds them.
-    rescale : ``item``: deviations from the training latents' mean, in units of their standard deviation, get a root
-        mean square of 1 within each item, by itself; ``test_set``: each latent's mean and standard deviation over a
-        subject's reconstructed test items are replaced by those of training, as Brain-Diffuser does; this looks at all
-        test predictions together and flags the result ``transductive``; ``none``: as predicted.
-
-    Source: Ozcelik and VanRullen 2023 (Brain-Diffuser), scripts/vdvae_regression.py for ``test_set``.
+    rescale : see `braindec.stages.rescaling.Rescaler`.
     """
 
     def __init__(self, network: VDVAE, target: str = "vdvae", rescale: Rescale = "item") -> None:
         self.network = network
         self.target = target
-        self.rescale: Rescale = rescale
-        self._known: tuple[TargetEmbeddings, tuple[np.ndarray, np.ndarray]] | None = None
+        self.rescaler = Rescaler(rescale)
 
     def run(self, predictions: Predictions, previous: Reconstructions | None, context: StageContext) -> Reconstructions:
         """Decode the pictures; captions and labels of earlier stages are kept.
@@ -53,72 +37,6 @@ class VdvaeStage:
             If the latents were not predicted, are not finite, or are not a whole number of the network's layers.
         """
         stage = f"vdvae({self.target})"
-        values = predicted(predictions, self.target, stage)
-        flags: tuple[str, ...] = ()
-        if self.rescale != "none":
-            if self.target not in context.training_embeddings:
-                raise DataError(
-                    f"stage {stage}: needs the training stimuli's latents of target {self.target!r}, found "
-                    f"{sorted(context.training_embeddings)}"
-                )
-            mean_KD, sd_KD = self._training_statistics(context.training_embeddings[self.target])
-            if self.rescale == "item":
-                values = rescaled_by_item(values, mean_KD, sd_KD)
-            else:
-                values = self._rescaled_by_test_set(predictions, values, context, mean_KD, sd_KD)
-                flags = ("transductive",)
+        values = self.rescaler.values(predictions, self.target, context, stage)
         images = self.network.to(context.device).decode(values, item_seeds(predictions, context.seed))
-        return extended(previous, predictions, stage, images=images, flags=flags)
-
-    def _training_statistics(self, training: TargetEmbeddings) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, computed once for all chunks: at full size they are read from 3 GB."""
-        if self._known is None or self._known[0] is not training:
-            self._known = training, mean_and_sd(training.values)
-        return self._known[1]
-
-    def _rescaled_by_test_set(
-        self,
-        predictions: Predictions,
-        values: np.ndarray,
-        context: StageContext,
-        mean_KD: np.ndarray,
-        sd_KD: np.ndarray,
-    ) -> np.ndarray:
-        whole: Predictions = context.options.get(WHOLE_FOLD, predictions)
-        scaled = np.empty(values.shape, np.float32)
-        for subject in predictions.table["subject"].unique():
-            all_rows = np.flatnonzero((whole.table["subject"] == subject).to_numpy())
-            rows = np.flatnonzero((predictions.table["subject"] == subject).to_numpy())
-            own_mean_KD, own_sd_KD = mean_and_sd(whole.embeddings[self.target], all_rows)
-            scaled[rows] = _standardised(values[rows], own_mean_KD, own_sd_KD) * sd_KD + mean_KD
-        return scaled
-
-
-def mean_and_sd(values_nKD: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation (K, D) over the given rows (None: all), float32; the array may be memory-mapped."""
-    rows = np.arange(len(values_nKD)) if rows is None else rows
-    mean = np.zeros(values_nKD.shape[1:], np.float64)
-    squares = np.zeros_like(mean)
-    for start in range(0, len(rows), _CHUNK):
-        part = np.asarray(values_nKD[rows[start : start + _CHUNK]], np.float32)
-        own_mean = part.mean(axis=0)
-        part = part - own_mean
-        # Means and sums of squares of two parts joined (Chan et al. 1982): one reading of a large file is enough.
-        step = own_mean - mean
-        joined = start + len(part)
-        squares += np.einsum("nkd,nkd->kd", part, part) + step**2 * (start * len(part) / joined)
-        mean += step * (len(part) / joined)
-    return mean.astype(np.float32), np.sqrt(squares / len(rows)).astype(np.float32)
-
-
-def rescaled_by_item(values_NKD: np.ndarray, mean_KD: np.ndarray, sd_KD: np.ndarray) -> np.ndarray:
-    """Standardised deviations from the mean, given a root mean square of 1 within each item; see `VdvaeStage`."""
-    unit_NKD = _standardised(values_NKD, mean_KD, sd_KD)
-    rms_N11 = np.sqrt((unit_NKD**2).mean(axis=(1, 2), keepdims=True))
-    return _standardised(unit_NKD, np.float32(0), rms_N11) * sd_KD + mean_KD
-
-
-def _standardised(values: np.ndarray, mean: np.ndarray | np.float32, sd: np.ndarray) -> np.ndarray:
-    """Zero where the standard deviation is zero."""
-    sd = np.broadcast_to(sd, values.shape)
-    return np.divide(values - mean, sd, out=np.zeros(values.shape, np.float32), where=sd > 0)
+        return extended(previous, predictions, stage, images=images, flags=self.rescaler.flags)

@@ -13,6 +13,7 @@ from braindec.stages.diffusion.families import TokenDiffusion
 from braindec.stages.diffusion.halves import FeatureReuse
 from braindec.stages.latent_diffusion import LatentDiffusion
 from braindec.stages.ranking import best_samples
+from braindec.stages.rescaling import mean_and_sd, rescaled_by_item
 from braindec.types import DataError, Reconstructions
 from tests.unit.stages.generative import context_of, predictions_of
 from tests.unit.stages.tiny_diffusion import save_token_diffusion
@@ -134,3 +135,24 @@ def test_what_is_missing_is_named(model, predictions, tmp_path: Path) -> None:
     (folder / "unet" / "config.json").unlink()
     with pytest.raises(DataError, match=r"unet: expected a diffusers folder with config.json"):
         run(model=TokenDiffusion(str(folder)))
+
+
+def test_conditions_are_stretched_as_asked_and_the_test_set_s_statistics_flagged(model, predictions) -> None:
+    rng = np.random.default_rng(2)
+    training = {name: rng.normal(1, 2, (30, *predictions.embeddings[name].shape[1:])) for name in CONDITIONS.values()}
+    context = context_of({name: values.astype(np.float32) for name, values in training.items()})
+
+    def run(given, rescale="none"):
+        return LatentDiffusion(model, CONDITIONS, steps=4, batch_size=5, rescale=rescale).run(given, None, context)
+
+    by_hand = {
+        name: rescaled_by_item(predictions.embeddings[name], *mean_and_sd(context.training_embeddings[name].values))
+        for name in CONDITIONS.values()
+    }
+    expected = run(predictions_of(by_hand))
+    found = run(predictions, "item")
+    np.testing.assert_array_equal(found.images, expected.images)
+    assert np.abs(found.images.astype(int) - run(predictions).images).max() > 0
+    assert (found.flags, run(predictions, "test_set").flags) == ((), ("transductive",))
+    with pytest.raises(DataError, match="training stimuli's embeddings of target 'clip_vision'"):
+        LatentDiffusion(model, CONDITIONS, rescale="item").run(predictions, None, context_of({}))

@@ -10,7 +10,8 @@ from braindec.frozen.vdvae.network import VDVAENetwork
 from braindec.run_tables import flags_of, read_reconstructions
 from braindec.stages.chain import reconstruct_fold
 from braindec.stages.inputs import WHOLE_FOLD
-from braindec.stages.vdvae import VdvaeStage, mean_and_sd, rescaled_by_item
+from braindec.stages.rescaling import mean_and_sd, rescaled_by_item
+from braindec.stages.vdvae import VdvaeStage
 from braindec.types import DataError
 from tests.unit.stages.generative import context_of, predictions_of
 
@@ -81,7 +82,7 @@ def test_test_set_statistics_are_those_of_the_whole_fold_and_flagged(network, la
 def test_what_is_missing_is_named(network: VDVAE, latents: np.ndarray) -> None:
     with pytest.raises(DataError, match="needs predictions of target 'vdvae'.*'other'"):
         VdvaeStage(network).run(predictions_of({"other": latents[:2]}), None, context_of({}))
-    with pytest.raises(DataError, match="training stimuli's latents"):
+    with pytest.raises(DataError, match="training stimuli's embeddings"):
         VdvaeStage(network).run(predictions_of({"vdvae": latents[:2]}), None, context_of({}))
     with pytest.raises(DataError, match="whole number of layers"):
         VdvaeStage(network, rescale="none").run(predictions_of({"vdvae": latents[:2, :, :5]}), None, context_of({}))
