@@ -92,15 +92,16 @@ def _beside(run: RunFolder, name: str) -> pd.DataFrame | None:
 
 
 def _maps(run: RunFolder) -> list[BrainMap]:
-    """The pictures that ``braindec maps`` put into the run folder."""
-    index = run.path / "maps" / "pictures.json"
+    """The pictures that ``braindec maps`` and ``braindec over_space`` put into the run folder."""
     shown = []
-    for entry in read_json(index) if index.exists() else []:
-        try:
-            encoded = base64.b64encode((index.parent / entry["file"]).read_bytes()).decode("ascii")
-        except (OSError, KeyError) as error:
-            raise DataError(f"{index}: a picture is missing ({error}); run braindec maps again") from error
-        shown.append(BrainMap(entry["title"], f"data:image/png;base64,{encoded}", entry["caption"]))
+    for folder, command in (("maps", "maps"), ("regions", "over_space")):
+        index = run.path / folder / "pictures.json"
+        for entry in read_json(index) if index.exists() else []:
+            try:
+                encoded = base64.b64encode((index.parent / entry["file"]).read_bytes()).decode("ascii")
+            except (OSError, KeyError) as error:
+                raise DataError(f"{index}: a picture is missing ({error}); run braindec {command} again") from error
+            shown.append(BrainMap(entry["title"], f"data:image/png;base64,{encoded}", entry["caption"]))
     return shown
 
 

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score
 from braindec import evaluate, train
 from braindec.compose import build, compose, load_config
 from braindec.maps import make_maps
+from braindec.over_space import over_space
 from braindec.types import DataError
 
 WORLD = [
@@ -84,3 +85,33 @@ def test_a_network_on_eeg_has_gradients_and_topographies(tmp_path: Path) -> None
     assert (gradient > 0).all()
     assert set(table["map"]) >= {"pattern", "gradient"}
     assert not list((tmp_path / "run" / "maps").glob("*.nii.gz"))
+
+
+def test_ablation_over_an_atlas_ranks_the_planted_areas(tmp_path: Path) -> None:
+    small = [*WORLD, "dataset.n_train=120", "dataset.n_test=30", "dataset.n_voxels=200", "decoder.alphas=[100]"]
+    anatomy = build(compose("train", small).dataset).cortex("sim01").anatomy
+    areas = ["V1", "ventral", "language"]
+    # An atlas of twice as fine voxels, with one grid voxel of the recording in eight of its own.
+    labels = np.zeros(anatomy.space.grid_shape, dtype=np.int16)
+    for number, area in enumerate(areas, start=1):
+        labels[tuple(anatomy.space.grid_index[anatomy.areas == area].T)] = number
+    affine = anatomy.space.affine @ np.diag([0.5, 0.5, 0.5, 1])
+    affine[:3, 3] = anatomy.space.affine[:3, 3] - np.diag(anatomy.space.affine)[:3] / 4
+    path = tmp_path / "atlas.nii.gz"
+    nibabel.save(nibabel.Nifti1Image(labels.repeat(2, 0).repeat(2, 1).repeat(2, 2), affine), path)
+    names = ",".join(f"{number}: {area}" for number, area in enumerate(areas, start=1))
+    asked = [*small, f"atlas={path}", f"atlas_names={{{names}}}", f"run_dir={tmp_path / 'run'}"]
+    table = over_space(compose("over_space", asked))
+    auc = table[table["metric"] == "concept_auc"].set_index(["use", "region"])["value"]
+    for area in areas:
+        if area != "ventral":
+            assert auc["alone", "ventral"] > auc["alone", area]
+            assert auc["without", "ventral"] < auc["without", area]
+    assert table[["low", "high"]].notna().all(axis=None)
+    lost = nibabel.load(tmp_path / "run/regions/drop_concept_auc_sim01.nii.gz").get_fdata()
+    found = lost[tuple(anatomy.space.grid_index.T)]
+    assert found[anatomy.areas == "ventral"] == pytest.approx(auc["alone", "everything"] - auc["without", "ventral"])
+    assert (found[anatomy.areas == "V3"] == 0).all()
+    with pytest.raises(DataError, match=r"another configuration"):
+        swapped = f"atlas_names={{{names.replace('V1', 'x').replace('ventral', 'V1').replace('x', 'ventral')}}}"
+        over_space(compose("over_space", [*asked[:-2], swapped, asked[-1]]))
