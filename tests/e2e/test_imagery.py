@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from braindec import train
+from braindec import evaluate, train
 from braindec.compose import compose
 from braindec.datasets.simulated.dataset import Simulated
 from braindec.imagery import imagery
@@ -34,6 +34,10 @@ def test_planted_imagery_is_significant_and_its_absence_is_not(tmp_path: Path) -
     assert table.loc["all", "two_way"] > 0.65
     assert (table["n_candidates"] == 15).all()
     assert json.loads((folder / "imagery.json").read_text())["rows"][-1]["subject"] == "all"
+    evaluate.evaluate(compose("evaluate", [f"run={folder}"]))
+    page = (folder / "report.html").read_text()
+    assert "What was imagined" in page
+    assert f"{table.loc['all', 'p_value']:.4f}" in page
     everything = [f"scene-{i:06d}" for i in range(20)]
     wider = imagery(compose("imagery", [f"run={folder}", "n_permutations=99", "device=cpu",
                                         f"candidates=[{','.join(everything)}]"]))  # fmt: skip
