@@ -2,6 +2,7 @@
 
     braindec maps run=outputs/first
     braindec maps run=outputs/first targets=[concepts] style=glass_brain
+    braindec maps run=outputs/first 'words={words: [face, house]}'
 
 Reads the fitted decoders and their training trials; no test trial is opened. Every decoder has activation patterns
 (`braindec.signals.patterns`), trained networks also gradient maps (`braindec.training.gradients`). Writes into the
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from braindec.compose import build, checked, load_config, parts_of, resolve_devi
 from braindec.console import progress
 from braindec.evaluate import check_run
 from braindec.report.brain_maps import Style
-from braindec.types import DataError, Trials
+from braindec.types import DataError, Stimuli, Trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +41,9 @@ CAPTIONS = {
     "0 where the decoder's output tells nothing of the signal, 1 where it tells all.",
     "gradient": "Sensitivity: how much a standard deviation of the signal moves the decoded target (root mean square "
     "over trials and values). It shows what the network uses, also to cancel noise.",
+    "word": "Correlation of the signal with the decoded similarity to the word (activation pattern of that direction); "
+    "0 where more than the threshold's share of permuted directions do as well, not corrected for many places.",
+    "word_gradient": "How a standard deviation of the signal moves the cosine of decoded embedding and word.",
     "value": "Activation pattern of one decoded value: how the signal changes with a standard deviation of it, the "
     "others held.",
 }
@@ -53,6 +57,8 @@ class Maps:
     ----------
     run : the run folder.
     targets : decoded targets that are mapped; None maps all.
+    words : target that embeds captions -> words (or phrases) whose place is mapped, or None.
+    n_permutations, p_threshold : of the words' maps; see `braindec.signals.patterns.localise`.
     max_sources : a target of more values is reduced to so many principal components first; one of fewer has a map a
         value.
     n_probes : random sums of values behind each gradient map.
@@ -63,6 +69,9 @@ class Maps:
 
     run: str
     targets: list[str] | None
+    words: dict[str, list[str]] | None
+    n_permutations: int
+    p_threshold: float
     max_sources: int
     n_probes: int
     n_values: int
@@ -77,6 +86,8 @@ class Found:
     whole: dict[str, np.ndarray]
     values: np.ndarray | None = None
     names: tuple[str, ...] = ()
+    words: dict[str, np.ndarray] = field(default_factory=dict)
+    word_p: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def make_maps(config: DictConfig) -> pd.DataFrame:
@@ -141,12 +152,12 @@ def _fold_maps(fitted: FittedFold, training: Trials, config: DictConfig, seed: i
         decoded = {decoder.target: (scores_NC - scores_NC.mean(axis=1, keepdims=True))[:, None]}
     else:
         decoded = decoder.predict(training, device)
-    unknown = sorted(set(config.targets or ()) - set(decoded))
+    unknown = sorted({*(config.targets or ()), *(config.words or ())} - set(decoded))
     if unknown:
         raise DataError(f"targets: {unknown} are not decoded by this run; it decodes {sorted(decoded)}")
     features_NP = training.signal.reshape(len(training), -1)
     shape_ST = training.signal.shape[1:]
-    for target in config.targets or decoded:
+    for target in dict.fromkeys([*(config.targets or decoded), *(config.words or ())]):
         flat_NC = decoded[target].reshape(len(training), -1)
         patterns = activation_patterns(features_NP, flat_NC, config.max_sources, seed)
         maps = Found({"pattern": patterns.strength_P.reshape(shape_ST)})
@@ -155,17 +166,49 @@ def _fold_maps(fitted: FittedFold, training: Trials, config: DictConfig, seed: i
         named = getattr(fitted.targets[target], "value_names", None)
         if patterns.activation_CP is not None and named is not None:
             maps.values, maps.names = patterns.activation_CP.reshape(-1, *shape_ST), named()
+        for word in (config.words or {}).get(target, ()):
+            _add_word(maps, str(word), target, fitted, training, flat_NC, config, seed)
         yield target, maps
+
+
+def _add_word(
+    maps: Found,
+    word: str,
+    target: str,
+    fitted: FittedFold,
+    training: Trials,
+    decoded_NC: np.ndarray,
+    config: DictConfig,
+    seed: int,
+) -> None:
+    from braindec.signals.patterns import localise
+    from braindec.training.gradients import similarity_gradient
+    from braindec.training.neural import NeuralDecoder
+
+    embedding_KD = fitted.targets[target].embed(Stimuli((word,), captions=((word,),), texts=(word,)))[0]
+    if not np.any(embedding_KD):
+        raise DataError(f"words: {word!r} is unknown to the target {target!r}: its embedding is 0; choose another")
+    features_NP, shape_ST = training.signal.reshape(len(training), -1), training.signal.shape[1:]
+    found = localise(features_NP, decoded_NC, embedding_KD.ravel(), config.n_permutations, seed)
+    maps.words[f"word {word}"] = found.correlation_P.reshape(shape_ST)
+    maps.word_p[f"word {word}"] = found.p_value_P.reshape(shape_ST)
+    if isinstance(fitted.decoder, NeuralDecoder):
+        gradient = similarity_gradient(fitted.decoder, training, target, embedding_KD, resolve_device(config.device))
+        maps.whole[f"gradient of {word}"] = gradient
 
 
 def _mean(per_fold: Sequence[Found]) -> Found:
     """The mean over folds; values that are not the same ones in every fold (a vocabulary) are left out."""
     first = per_fold[0]
-    whole = {name: np.mean([maps.whole[name] for maps in per_fold], axis=0) for name in first.whole}
-    if first.values is None or any(maps.names != first.names for maps in per_fold):
-        return Found(whole)
-    values = [maps.values for maps in per_fold if maps.values is not None]
-    return Found(whole, np.mean(values, axis=0), first.names)
+    whole, words, word_p = (
+        {name: np.mean([getattr(maps, kind)[name] for maps in per_fold], axis=0) for name in getattr(first, kind)}
+        for kind in ("whole", "words", "word_p")
+    )
+    mean = Found(whole, words=words, word_p=word_p)
+    if first.values is not None and all(maps.names == first.names for maps in per_fold):
+        mean.values = np.mean([maps.values for maps in per_fold if maps.values is not None], axis=0)
+        mean.names = first.names
+    return mean
 
 
 def _write(
@@ -175,7 +218,7 @@ def _write(
     from braindec.datasets.nifti import write_map
     from braindec.report.brain_maps import draw_map
 
-    shown = [(name, name, values) for name, values in found.whole.items()]
+    shown = [(name, "word_gradient" if name not in CAPTIONS else name, values) for name, values in found.whole.items()]
     stem = safe_name(f"{trials.subject}_{target}")
     if found.values is not None:
         write_array(folder / f"{stem}_values.npy", found.values.astype(np.float32))
@@ -183,6 +226,11 @@ def _write(
         size_C = (found.values.astype(np.float64) ** 2).sum(axis=(1, 2))
         strongest = np.argsort(-size_C, kind="stable")[: config.n_values]
         shown += [(found.names[i], "value", found.values[i]) for i in sorted(strongest)]
+    for name, values_ST in found.words.items():
+        p_ST = found.word_p[name]
+        write_array(folder / f"{stem}_{safe_name(name)}_all.npy", values_ST.astype(np.float32))
+        write_array(folder / f"{stem}_{safe_name(name)}_p.npy", p_ST)
+        shown.append((name, "word", np.where(p_ST <= config.p_threshold, values_ST, 0)))
     rows = []
     for name, kind, values_ST in shown:
         file = f"{stem}_{safe_name(name)}"

@@ -45,6 +45,7 @@ FLOORS = {
     "demo": 7,
     "cli": 7,
     "maps": 7,
+    "imagery": 7,
     "variants": 7,
     "over_time": 8,
     "over_space": 8,

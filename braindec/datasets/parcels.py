@@ -71,10 +71,10 @@ def read_parcels(path: Path, brain_XYZ: np.ndarray, affine: np.ndarray) -> Parce
         if n_axes == 3:
             labels = np.round(next(iterate_volumes(path)))
             names = tuple(str(int(number)) for number in np.unique(labels) if number > 0)
-            inside_S = _sampled(labels, places_3S, order=0)
+            inside_S = sampled(labels, places_3S, order=0)
             rows = [sparse.csr_matrix(inside_S == int(name), dtype=np.float64) for name in names]
         else:
-            rows = [sparse.csr_matrix(_sampled(values, places_3S, order=1)) for values in iterate_volumes(path)]
+            rows = [sparse.csr_matrix(sampled(values, places_3S, order=1)) for values in iterate_volumes(path)]
             names = tuple(str(number + 1) for number in range(len(rows)))
     maps_PS = sparse.vstack(rows, format="csr") if rows else sparse.csr_matrix((0, places_3S.shape[1]))
     sums = np.asarray(abs(maps_PS).sum(axis=1)).ravel()
@@ -95,7 +95,7 @@ def read_parcels(path: Path, brain_XYZ: np.ndarray, affine: np.ndarray) -> Parce
     return Parcels(maps_PS, gram_PP, space)
 
 
-def _sampled(values_XYZ: np.ndarray, places_3S: np.ndarray, order: int) -> np.ndarray:
+def sampled(values_XYZ: np.ndarray, places_3S: np.ndarray, order: int) -> np.ndarray:
     """Values (S,) at places in the atlas' grid: the nearest voxel's (order 0) or interpolated linearly (order 1)."""
     from scipy.ndimage import map_coordinates
 

@@ -16,6 +16,7 @@ from braindec.report.content import ReportContent
 from braindec.run_tables import HALVES, read_reconstructions
 from braindec.types import DataError, Evidence
 
+_IMAGERY = ("two_way", "null_95", "p_value", "top1", "chance_top1", "n_stimuli", "n_candidates")
 _NUMBERS = ("value", "low", "high", "chance")
 
 
@@ -70,6 +71,7 @@ def report_content(
         over_time=_beside(run, "over_time.csv"),
         over_space=_beside(run, "over_space.csv"),
         maps=_maps(run),
+        imagery=_imagery(run),
         repetition_curve=None if not scores.get("repetition_curve") else pd.DataFrame(scores["repetition_curve"]),
         fit_report={name: read_json(run.decoder(name) / "fit.json") for name in run.folds()},
         manifest=manifest,
@@ -91,16 +93,29 @@ def _beside(run: RunFolder, name: str) -> pd.DataFrame | None:
     return table.assign(**{column: pd.to_numeric(table[column], errors="coerce") for column in _NUMBERS})
 
 
+def _imagery(run: RunFolder) -> pd.DataFrame | None:
+    """The table that ``braindec imagery`` wrote into the run folder, or None."""
+    path = run.path / "imagery.csv"
+    if not path.exists():
+        return None
+    table = read_table(path, ("target", "subject"))
+    missing = [column for column in _IMAGERY if column not in table.columns]
+    if missing:
+        raise DataError(f"{path}: lacks the columns {missing}; run braindec imagery again, or delete the file")
+    return table
+
+
 def _maps(run: RunFolder) -> list[BrainMap]:
-    """The pictures that ``braindec maps`` put into the run folder."""
-    index = run.path / "maps" / "pictures.json"
+    """The pictures that ``braindec maps`` and ``braindec over_space`` put into the run folder."""
     shown = []
-    for entry in read_json(index) if index.exists() else []:
-        try:
-            encoded = base64.b64encode((index.parent / entry["file"]).read_bytes()).decode("ascii")
-        except (OSError, KeyError) as error:
-            raise DataError(f"{index}: a picture is missing ({error}); run braindec maps again") from error
-        shown.append(BrainMap(entry["title"], f"data:image/png;base64,{encoded}", entry["caption"]))
+    for folder, command in (("maps", "maps"), ("regions", "over_space")):
+        index = run.path / folder / "pictures.json"
+        for entry in read_json(index) if index.exists() else []:
+            try:
+                encoded = base64.b64encode((index.parent / entry["file"]).read_bytes()).decode("ascii")
+            except (OSError, KeyError) as error:
+                raise DataError(f"{index}: a picture is missing ({error}); run braindec {command} again") from error
+            shown.append(BrainMap(entry["title"], f"data:image/png;base64,{encoded}", entry["caption"]))
     return shown
 
 

@@ -43,6 +43,8 @@ class ReportContent:
     over_time : scores in windows of time, columns ``start_s, stop_s, metric, value, low, high, chance``; or None.
     over_space : scores of regions, columns ``region, use, n_positions, metric, value, low, high, chance``; or None.
     maps : pictures of where the decoded information lies.
+    imagery : tests of imagined stimuli, columns ``target, subject, two_way, null_95, p_value, top1, chance_top1,
+        n_stimuli, n_candidates``; or None.
     repetition_curve : scores by number of repetitions, columns ``n_repetitions, metric, value, low, high, chance``;
         or None.
     fit_report : what the decoder reported of its fit, JSON-able.
@@ -70,6 +72,7 @@ class ReportContent:
     over_time: pd.DataFrame | None = None
     over_space: pd.DataFrame | None = None
     maps: Sequence[BrainMap] = ()
+    imagery: pd.DataFrame | None = None
     repetition_curve: pd.DataFrame | None = None
     fit_report: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)

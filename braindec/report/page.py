@@ -354,6 +354,7 @@ def write_report(path: Path, content: ReportContent) -> Path:
         "time": time_panels(content.over_time),
         "space": space_panels(content.over_space),
         "maps": content.maps,
+        "imagery": [] if content.imagery is None else content.imagery.to_dict("records"),
         "repetitions": repetition_panels(content.repetition_curve),
         "sounds": sound_cards(content.sounds),
         "training": training_panels(content.training_curves),

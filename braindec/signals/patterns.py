@@ -72,6 +72,63 @@ def activation_patterns(features_NP: np.ndarray, decoded_NC: np.ndarray, max_sou
     return Patterns(activation_CP, np.minimum(strength_P, 1).astype(np.float32))
 
 
+@dataclass(frozen=True)
+class Localisation:
+    """Where a direction of the decoded embedding lies in the signal.
+
+    Attributes
+    ----------
+    correlation_P : float32, of each feature with the decoded similarity to the direction.
+    p_value_P : float64, share of permuted directions (the given one counted in) that a feature follows as closely.
+    """
+
+    correlation_P: np.ndarray
+    p_value_P: np.ndarray
+
+
+def localise(
+    features_NP: np.ndarray, decoded_NC: np.ndarray, direction_C: np.ndarray, n_permutations: int, seed: int
+) -> Localisation:
+    """Which features go with the decoded similarity to one embedding (a word's), and with it rather than with others.
+
+    The similarity is the inner product of what is decoded with the embedding, both less the mean of what is decoded.
+    It is the activation pattern of that one direction, in units of correlation. Permutations exchange the embedding's
+    dimensions: a decoder fitted in the same trials follows any direction of its output a little, and so does the null.
+
+    Raises
+    ------
+    DataError
+        If numbers of trials or dimensions differ, or the decoded similarity does not vary.
+
+    Source: Haufe et al. 2014, equation 6, for one source.
+    """
+    if len(features_NP) != len(decoded_NC) or decoded_NC.shape[1] != len(direction_C):
+        raise DataError(
+            f"localisation: signal {features_NP.shape}, decoded {decoded_NC.shape} and an embedding of "
+            f"{len(direction_C)} values do not fit"
+        )
+    mean_C = decoded_NC.mean(axis=0, dtype=np.float64)
+    rng = np.random.default_rng(seed)
+    direction = np.asarray(direction_C, dtype=np.float64) - mean_C
+    centred_NC = np.asarray(decoded_NC, dtype=np.float64) - mean_C
+    similarity_NR = np.stack(
+        [centred_NC @ d for d in (direction, *(rng.permutation(direction) for _ in range(n_permutations)))], axis=1
+    )
+    length_R = np.linalg.norm(similarity_NR, axis=0)
+    if not length_R[0] > 0:
+        raise DataError("localisation: the decoded similarity is the same for all trials; there is nothing to map")
+    similarity_NR /= np.where(length_R > 0, length_R, 1)
+    correlation_P, p_value_P = np.empty(features_NP.shape[1]), np.empty(features_NP.shape[1])
+    for start in range(0, features_NP.shape[1], _BLOCK):
+        block = np.asarray(features_NP[:, start : start + _BLOCK], dtype=np.float64)
+        block = block - block.mean(axis=0)
+        length_P = np.linalg.norm(block, axis=0)
+        found_PR = (block.T @ similarity_NR) / np.where(length_P > 0, length_P, 1)[:, None]
+        correlation_P[start : start + _BLOCK] = found_PR[:, 0]
+        p_value_P[start : start + _BLOCK] = (np.abs(found_PR) >= np.abs(found_PR[:, :1]) - 1e-12).mean(axis=1)
+    return Localisation(correlation_P.astype(np.float32), p_value_P)
+
+
 def _decomposition(decoded: np.ndarray, max_sources: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Left vectors (N, R), singular values (R,) and right vectors (R, C) of centred values, without null directions."""
     if min(decoded.shape) <= _EXACT_SIZE:

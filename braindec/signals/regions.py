@@ -40,12 +40,16 @@ class Region:
     region : name of an ROI of the trials; only a title where ``names`` is given.
     names : channel names or shell patterns that make the region, or None.
     without : keep what is outside.
+    source : where the ROI was read from (an atlas' path and hash), so that configurations of two atlases differ.
     """
 
-    def __init__(self, region: str, names: list[str] | None = None, without: bool = False) -> None:
+    def __init__(
+        self, region: str, names: list[str] | None = None, without: bool = False, source: str | None = None
+    ) -> None:
         self.region = region
         self.names = names
         self.without = without
+        self.source = source
 
     def fit(self, trials: Trials) -> None:
         """Find the positions. Raises `DataError` as `region_mask`, or when nothing is left."""

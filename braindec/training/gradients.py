@@ -54,5 +54,21 @@ def sensitivity(
     return (np.sqrt(total_ST / (n_probes * n_values)) * spread_ST).astype(np.float32)
 
 
+def similarity_gradient(
+    decoder: NeuralDecoder, trials: Trials, target: str, embedding_KD: np.ndarray, device: str
+) -> np.ndarray:
+    """How a standard deviation of the signal moves the decoded target's cosine with an embedding, float32 (S, T).
+
+    The mean gradient over trials, times the signal's standard deviation; positive where more signal means more alike.
+    """
+    wanted = torch.from_numpy(np.asarray(embedding_KD, dtype=np.float32)).to(device).flatten()
+
+    def cosine(values_NKD: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cosine_similarity(values_NKD.flatten(1), wanted[None], dim=1)
+
+    found_NST = gradients(decoder, trials, target, cosine, device).astype(np.float64)
+    return (found_NST.mean(axis=0) * np.asarray(trials.signal, dtype=np.float64).std(axis=0)).astype(np.float32)
+
+
 def _signed_sum(signs_KD: torch.Tensor, values_NKD: torch.Tensor) -> torch.Tensor:
     return (values_NKD * signs_KD).sum((1, 2))

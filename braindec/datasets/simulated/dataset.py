@@ -67,6 +67,9 @@ class Simulated:
         ``duplicate_trial``: some training trials carry the signal of a test trial. ``concept``: some training images
         show categories that ``concept_disjoint`` holds out.
     seed : seed of scenes, subjects and noise.
+    n_imagery, repetitions_imagery : the first so many test images are also imagined, each so many times, in the same
+        sessions; such trials have ``task`` ``imagery`` in the table (others ``perception``) and the split ``unused``.
+    imagery_strength : size of an imagined image's noiseless response, as a share of the seen one's.
 
     Raises
     ------
@@ -93,6 +96,9 @@ class Simulated:
         concept_disjoint: bool = False,
         leak: Leak = "none",
         seed: int = 0,
+        n_imagery: int = 0,
+        repetitions_imagery: int = 8,
+        imagery_strength: float = 0.4,
     ) -> None:
         self.n_subjects = n_subjects
         self.n_train = n_train
@@ -109,6 +115,9 @@ class Simulated:
         self.concept_disjoint = concept_disjoint
         self.leak = leak
         self.seed = seed
+        self.n_imagery = n_imagery
+        self.repetitions_imagery = repetitions_imagery
+        self.imagery_strength = imagery_strength
         self._check()
 
     def _check(self) -> None:
@@ -120,6 +129,8 @@ class Simulated:
             "repetitions_test": 1,
             "n_sessions": 1,
             "seed": 0,
+            "n_imagery": 0,
+            "repetitions_imagery": 1,
         }
         for knob, least in smallest.items():
             if getattr(self, knob) < least:
@@ -132,6 +143,11 @@ class Simulated:
             raise DataError(
                 "Simulated: ncsnr must be positive, drift not negative and nonlinearity within [0, 1], found "
                 f"{self.ncsnr}, {self.drift}, {self.nonlinearity}"
+            )
+        if self.n_imagery > self.n_test or self.imagery_strength < 0:
+            raise DataError(
+                f"Simulated: n_imagery must be at most n_test ({self.n_test}) and imagery_strength not negative, found "
+                f"{self.n_imagery} and {self.imagery_strength}"
             )
         fewest = min(self.n_test * self.repetitions_test, self.n_train * self.repetitions_train)
         if self.n_sessions > fewest:
@@ -184,6 +200,8 @@ class Simulated:
         table, rows = self.trial_table(subject)
         cortex, instrument = self.cortex(subject), self.instrument(subject)
         response = cortex.respond(self.features)[rows]
+        if self.n_imagery:
+            response[table["task"] == "imagery"] *= self.imagery_strength
         signal = record(response, table["session"].to_numpy(), instrument, self.drift, self._rng(number, "noise"))
         if self.leak == "duplicate_trial":
             trained = np.flatnonzero(table["split"] == "train")[: self._n_leaks()]
@@ -205,12 +223,16 @@ class Simulated:
         train, test = self.selection.train[number], self.selection.test
         if self.leak == "stimulus":
             train = train + test[: self._n_leaks()]
-        table = schedule(
-            {"train": train, "test": test},
-            {"train": self.repetitions_train, "test": self.repetitions_test},
-            self.n_sessions,
-            self._rng(number, "schedule"),
-        )
+        shown = {"train": train, "test": test}
+        showings = {"train": self.repetitions_train, "test": self.repetitions_test}
+        if self.n_imagery:
+            shown["imagery"], showings["imagery"] = test[: self.n_imagery], self.repetitions_imagery
+        table = schedule(shown, showings, self.n_sessions, self._rng(number, "schedule"))
+        if self.n_imagery:
+            imagined = table["split"] == "imagery"
+            table["task"] = np.where(imagined, "imagery", "perception")
+            table["repetition"] = table.groupby(["stimulus_id", "task"]).cumcount()
+            table.loc[imagined, "split"] = "unused"
         row_of = {stimulus: row for row, stimulus in enumerate(self.selection.scene_of)}
         rows = table["stimulus_id"].map(row_of).to_numpy()
         table["concept"] = np.array(self._scenes.concepts)[rows]

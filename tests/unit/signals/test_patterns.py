@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from braindec.signals.patterns import activation_patterns
+from braindec.signals.patterns import activation_patterns, localise
 from braindec.types import DataError
 
 
@@ -78,3 +78,29 @@ def test_a_dead_feature_is_zero_and_a_constant_decoder_is_refused() -> None:
         activation_patterns(features_NP, np.ones((30, 2)), 8)
     with pytest.raises(DataError, match="30 trials of signal, 29 of decoded"):
         activation_patterns(features_NP, decoded_NC[:29], 8)
+
+
+def test_a_word_is_found_where_it_lies_and_p_values_of_any_direction_are_uniform() -> None:
+    rng = np.random.default_rng(4)
+    decoded_NC = rng.normal(size=(300, 40))
+    features_NP = rng.normal(size=(300, 30))
+    direction = rng.normal(size=40)
+    features_NP[:, :3] += 0.4 * (decoded_NC @ direction)[:, None]
+    features_NP[:, 29] = 5
+    found = localise(features_NP, decoded_NC, direction, 499, 0)
+    similarity = (decoded_NC - decoded_NC.mean(0)) @ (direction - decoded_NC.mean(0))
+    assert found.correlation_P[1] == pytest.approx(np.corrcoef(features_NP[:, 1], similarity)[0, 1], abs=1e-5)
+    assert found.p_value_P[:3].max() == 1 / 500
+    assert found.p_value_P[3:].min() > 1 / 500
+    assert found.p_value_P[29] == 1
+    # Other directions: exchangeable with their permutations, though the decoder follows the features.
+    follows_NP = decoded_NC @ rng.normal(size=(40, 30)) + rng.normal(size=(300, 30))
+    p_values = [localise(follows_NP, decoded_NC, rng.normal(size=40), 99, s).p_value_P for s in range(40)]
+    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.03)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(DataError, match="do not fit"):
+        localise(np.ones((4, 2)), np.ones((4, 3)), np.ones(2), 9, 0)
+    with pytest.raises(DataError, match="similarity is the same for all trials"):
+        localise(np.ones((4, 2)), np.ones((4, 3)), np.ones(3), 9, 0)
