@@ -120,6 +120,11 @@ class VolumePatches(nn.Module):
                     f"grid_shape {grid_shape}"
                 )
             cell, source, weight = trilinear_table(index, shape, grid_shape)
+            if not source.shape[1]:
+                raise DataError(
+                    f"subject {subject!r}: none of its {len(index)} voxels is seen in a volume resampled to {shape}; "
+                    "choose a larger shape"
+                )
             for name, array in (("cell", place[cell]), ("source", source), ("weight", weight)):
                 self.register_buffer(f"{name}_of_{subject}", torch.from_numpy(array), persistent=False)
 
@@ -130,9 +135,8 @@ class VolumePatches(nn.Module):
     def forward(self, signal_BST: torch.Tensor, subject: str) -> torch.Tensor:
         """Patches (B, P, patch^3 * T), cells of a patch in their order, time fastest."""
         cell_M, source_MK, weight_MK = (getattr(self, f"{n}_of_{subject}") for n in ("cell", "source", "weight"))
-        values_BMT: torch.Tensor | float = 0.0
-        for k in range(source_MK.shape[1]):
+        values_BMT = weight_MK[:, 0, None].to(signal_BST.dtype) * signal_BST[:, source_MK[:, 0]]
+        for k in range(1, source_MK.shape[1]):
             values_BMT = values_BMT + weight_MK[:, k, None].to(signal_BST.dtype) * signal_BST[:, source_MK[:, k]]
-        assert isinstance(values_BMT, torch.Tensor), "a subject has at least one voxel"
         volume = signal_BST.new_zeros(len(signal_BST), self.n_cells, signal_BST.shape[2])
         return volume.index_copy(1, cell_M, values_BMT).reshape(len(signal_BST), self.n_patches, -1)

@@ -39,11 +39,15 @@ def test_patches_are_cubes_of_the_trilinear_volume(
 ) -> None:
     grid = voxels(own, max(1, int(np.prod(own)) // 2))
     shape = (counts[0] * patch, counts[1] * patch, counts[2] * patch)
-    stem = VolumePatches({"s": shape_of(grid, n_times)}, shape, patch, grid_shape=own)
     signal = torch.randn(2, len(grid), n_times)
     dense = torch.zeros(2, n_times, *own)
     dense[:, :, grid[:, 0], grid[:, 1], grid[:, 2]] = signal.transpose(1, 2)
     volume = torch.nn.functional.interpolate(dense, size=shape, mode="trilinear", align_corners=False)
+    if not volume.any():
+        with pytest.raises(DataError, match="none of its .* voxels is seen"):
+            VolumePatches({"s": shape_of(grid, n_times)}, shape, patch, grid_shape=own)
+        return
+    stem = VolumePatches({"s": shape_of(grid, n_times)}, shape, patch, grid_shape=own)
     patches = stem(signal, "s").reshape(2, *counts, patch, patch, patch, n_times)
     for i, j, k in np.ndindex(*counts):
         a, b, c = (slice(x * patch, (x + 1) * patch) for x in (i, j, k))
@@ -158,3 +162,8 @@ def test_a_perceptron_head_makes_the_target_s_shape() -> None:
     output = PerceptronHead((6,), (3, 4), hidden=5)(torch.randn(2, 6))
     assert output.value_BKD.shape == (2, 3, 4)
     assert output.value_BKD is output.contrast_BKD
+
+
+def test_voxels_that_fall_between_all_cells_are_refused() -> None:
+    with pytest.raises(DataError, match="none of its 1 voxels is seen"):
+        VolumePatches({"s": shape_of(np.array([[0, 0, 0]]))}, (1, 1, 1), 1, grid_shape=(1, 1, 3))
