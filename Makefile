@@ -32,8 +32,8 @@ demo-eeg: setup  ## the same from simulated EEG: pixels, concept and words from 
 demo-speech: setup  ## find the heard speech segment in simulated MEG; a report with players and spectrograms
 	@$(BIN)/braindec demo experiment=demo_speech run_dir=outputs/demo_speech
 
-test: setup  ## run all tests, with coverage
-	@$(BIN)/python -m pytest --cov=braindec --cov-report=term:skip-covered $(ARGS)
+test: setup  ## run all tests, with coverage, a process a core
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --cov=braindec --cov-report=term:skip-covered $(ARGS)
 
 lint: setup  ## ruff and mypy
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
