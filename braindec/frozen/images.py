@@ -1,4 +1,4 @@
-"""Image preprocessing of frozen networks, on any device, equal to PIL's resizing within one grey level.
+"""Image preprocessing of frozen networks, on any device, equal to PIL's resizing.
 
 Legend: N images, H W height and width.
 """
@@ -6,12 +6,12 @@ Legend: N images, H W height and width.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from braindec.frozen.transfer import to_device
 from braindec.types import DataError
@@ -83,15 +83,50 @@ def to_channels_first(images: np.ndarray | Tensor, device: torch.device | str = 
 
 
 def resize(pixels_N3HW: Tensor, size: tuple[int, int], interpolation: Interpolation) -> Tensor:
-    """Antialiased resize of pixels 0..255 to (height, width) as PIL does it, result in whole numbers.
+    """Antialiased resize of pixels 0..255 to (height, width), equal to PIL's, ties included: whole numbers.
 
-    PIL resizes rows, rounds to 8 bits, then resizes columns; rounding between the passes keeps overshoots equal.
+    PIL resizes rows, rounds to 8 bits, then resizes columns, with weights of 22 binary places. Products of these with 8
+    bits add up exactly in float64.
     """
-    for step in ((pixels_N3HW.shape[-2], size[1]), size):
-        if tuple(pixels_N3HW.shape[-2:]) != step:
-            pixels_N3HW = functional.interpolate(pixels_N3HW, step, mode=interpolation, antialias=True)
-            pixels_N3HW = (pixels_N3HW + 0.5).floor().clamp(0, 255)
+    height, width = pixels_N3HW.shape[-2:]
+    if width != size[1]:
+        weights_OI = torch.from_numpy(_weights(width, size[1], interpolation)).to(pixels_N3HW.device)
+        pixels_N3HW = _rounded(pixels_N3HW.double() @ weights_OI.T)
+    if height != size[0]:
+        weights_OI = torch.from_numpy(_weights(height, size[0], interpolation)).to(pixels_N3HW.device)
+        pixels_N3HW = _rounded(weights_OI @ pixels_N3HW.double())
     return pixels_N3HW
+
+
+def _rounded(values: Tensor) -> Tensor:
+    return (values + 0.5).floor().clamp(0, 255).float()
+
+
+@lru_cache(maxsize=64)
+def _weights(before: int, after: int, interpolation: Interpolation) -> np.ndarray:
+    """Weight of each old pixel in each new one, float64 (after, before), in whole multiples of 2**-22.
+
+    Source: Pillow, src/libImaging/Resample.c.
+    """
+    scale = before / after
+    stretch = max(scale, 1.0)
+    reach = (1.0 if interpolation == "bilinear" else 2.0) * stretch
+    centres_O1 = (np.arange(after)[:, None] + 0.5) * scale
+    places_1I = np.arange(before)[None]
+    first_O1, last_O1 = ((centres_O1 + side + 0.5).astype(int).clip(0, before) for side in (-reach, reach))
+    distance_OI = np.abs(places_1I - centres_O1 + 0.5) / stretch
+    weights_OI = _bump(distance_OI, interpolation) * ((places_1I >= first_O1) & (places_1I < last_O1))
+    weights_OI /= weights_OI.sum(axis=1, keepdims=True)
+    return np.trunc(weights_OI * 2**22 + np.copysign(0.5, weights_OI)) / 2**22
+
+
+def _bump(distance: np.ndarray, interpolation: Interpolation) -> np.ndarray:
+    """The triangle, or Keys' cubic with a = -0.5, at absolute distances in pixels."""
+    if interpolation == "bilinear":
+        return np.maximum(1.0 - distance, 0.0)
+    near = (1.5 * distance - 2.5) * distance**2 + 1.0
+    far = -0.5 * (((distance - 5.0) * distance + 8.0) * distance - 4.0)
+    return np.where(distance < 1, near, np.where(distance < 2, far, 0.0))
 
 
 def central_crop(pixels_N3HW: Tensor, side: int) -> Tensor:
