@@ -19,9 +19,7 @@ from braindec.types import DataError
     to=st.tuples(st.integers(5, 60), st.integers(5, 60)),
     seed=st.integers(0, 99),
 )
-def test_resizing_equals_pil(
-    interpolation: str, height: int, width: int, to: tuple[int, int], seed: int
-) -> None:
+def test_resizing_equals_pil(interpolation: str, height: int, width: int, to: tuple[int, int], seed: int) -> None:
     image = np.random.default_rng(seed).choice([0, 255], (height, width, 3)).astype(np.uint8)
     how = getattr(Image.Resampling, interpolation.upper())
     expected = np.asarray(Image.fromarray(image).resize((to[1], to[0]), how)).astype(int)
