@@ -1,31 +1,59 @@
-"""Multi-query attention with a learned additive bias as Triton kernels that never hold the scores in memory.
+"""Multi-query attention with a learned additive bias that never holds the scores in memory.
 
-Legend: B batch, H heads, L queries, M keys (all heads share them), D width of a head.
+Legend: B batch, H heads, L queries, M keys (all heads share them), D width of a head, R = L x H rows of queries.
 
 Scores are ``query . key + bias[h, l, m]``. PyTorch's fused attention takes such a bias, but repeats keys for every head
 and writes the bias' gradient once a batch item, (B, H, L, M), before summing it; here each block of that gradient is
-summed over the batch by the program that makes it.
+summed over the batch by the program that makes it. As heads share keys, the queries of all heads are rows of one matrix
+as they lie in memory, whose blocks leave next to nothing over. Every sum has one order: same inputs, same bits.
 
-Source: Dao 2023, "FlashAttention-2", algorithms 1 and 2; the bias has the gradient of the scores, batch items summed.
+Source: Dao 2023, "FlashAttention-2"; the bias has the gradient of the scores, batch items summed.
 """
-
-# Triton's kernels take pointers and sizes that Python's types do not name.
-# mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 
 try:
     import triton
-    import triton.language as tl
+
+    from braindec.models.priors import attention_kernels as kernels
 except ImportError:  # CPU builds of torch come without it
     triton = None
 
-_KEY_PROGRAMS = 1024
-"""Programs that keep a large GPU busy: heads are divided among so many when keys and batch give fewer."""
+Kernel = Literal["forward", "query", "key", "bias"]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a kernel cuts the scores, rows x columns (powers of two, at most 128), and Triton's warps and stages."""
+
+    rows: int
+    columns: int
+    warps: int
+    stages: int
+
+
+BLOCKS: dict[tuple[Kernel, int], Blocks] = {
+    ("forward", 64): Blocks(128, 64, 8, 3),
+    ("query", 64): Blocks(128, 64, 8, 2),
+    ("key", 64): Blocks(64, 64, 4, 2),
+    ("bias", 64): Blocks(128, 64, 8, 2),
+    ("forward", 128): Blocks(128, 64, 8, 2),
+    ("query", 128): Blocks(64, 64, 8, 2),
+    ("key", 128): Blocks(64, 64, 8, 2),
+    ("bias", 128): Blocks(64, 64, 8, 2),
+}
+"""Blocks of each kernel for heads of at most 64 and at most 128; ``benchmarks/attention_h100.py`` tries others."""
+
+PROGRAMS = 1024
+"""Programs that keep a large GPU busy: where there are fewer, sums are divided into shares, added up at the end."""
+
+_LARGEST_BLOCK = 128
 
 
 def possible(query_BLHD: torch.Tensor) -> bool:
@@ -34,189 +62,130 @@ def possible(query_BLHD: torch.Tensor) -> bool:
     return triton is not None and query_BLHD.is_cuda and half and query_BLHD.shape[-1] <= 128
 
 
-if triton is not None:
+class Problem:
+    """One attention: contiguous queries (B, L, H, D), keys and values (B, M, D) and a bias (H, L, M).
 
-    @triton.jit
-    def _scores(q, k_t, bias_ptr, rows, columns, L, M):
-        """Scores times log2(e), for `tl.exp2`; columns past the last key are minus infinity."""
-        inside = (rows[:, None] < L) & (columns[None, :] < M)
-        bias = tl.load(bias_ptr + rows[:, None] * M + columns[None, :], mask=inside, other=0.0).to(tl.float32)
-        scores = (tl.dot(q, k_t) + bias) * 1.4426950408889634
-        return tl.where(columns[None, :] < M, scores, -float("inf"))
+    The bias is rounded to the queries' type and laid out for the kernels: rows as the queries', times log2(e), padded to
+    whole blocks. Unpadded rows of 515 numbers would begin at odd addresses and be read number by number.
+    """
 
-    @triton.jit
-    def _forward(
-        q_ptr, k_ptr, v_ptr, bias_ptr, out_ptr, lse_ptr, H, L, M,
-        D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    ):  # fmt: skip
-        """One block of queries of one head and item against all keys."""
-        item, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-        rows, dims = block * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
-        at = ((item * L + rows[:, None]) * H + head) * D + dims[None, :]
-        held = (rows[:, None] < L) & (dims[None, :] < D)
-        q = tl.load(q_ptr + at, mask=held, other=0.0)
-        highest = tl.full([ROWS], -float("inf"), tl.float32)
-        total = tl.zeros([ROWS], tl.float32)
-        sums = tl.zeros([ROWS, WIDTH], tl.float32)
-        for start in range(0, M, COLUMNS):
-            columns = start + tl.arange(0, COLUMNS)
-            there = (columns[:, None] < M) & (dims[None, :] < D)
-            k = tl.load(k_ptr + (item * M + columns[:, None]) * D + dims[None, :], mask=there, other=0.0)
-            v = tl.load(v_ptr + (item * M + columns[:, None]) * D + dims[None, :], mask=there, other=0.0)
-            scores = _scores(q, tl.trans(k), bias_ptr + head * L * M, rows, columns, L, M)
-            higher = tl.maximum(highest, tl.max(scores, 1))
-            weights = tl.exp2(scores - higher[:, None])
-            shrink = tl.exp2(highest - higher)
-            total = total * shrink + tl.sum(weights, 1)
-            sums = sums * shrink[:, None] + tl.dot(weights.to(v.dtype), v)
-            highest = higher
-        tl.store(out_ptr + at, (sums / total[:, None]).to(out_ptr.dtype.element_ty), mask=held)
-        tl.store(lse_ptr + (item * H + head) * L + rows, highest + tl.log2(total), mask=rows < L)
+    def __init__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias_HLM: torch.Tensor) -> None:
+        self.query, self.key, self.value = query, key, value
+        self.batch, self.length, self.n_heads, self.width = query.shape
+        self.n_rows, self.n_keys = self.length * self.n_heads, key.shape[1]
+        padded = [triton.cdiv(n, _LARGEST_BLOCK) * _LARGEST_BLOCK for n in (self.n_rows, self.n_keys)]
+        self.bias = torch.zeros(padded, dtype=query.dtype, device=query.device)
+        self.bias[:, self.n_keys :] = -math.inf
+        held = self.bias[: self.n_rows, : self.n_keys].view(self.length, self.n_heads, self.n_keys)
+        held.copy_(bias_HLM.transpose(0, 1) * math.log2(math.e))
 
-    @triton.jit
-    def _query_gradient(
-        q_ptr, k_ptr, v_ptr, bias_ptr, out_ptr, grad_ptr, lse_ptr, delta_ptr, dq_ptr, H, L, M,
-        D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    ):  # fmt: skip
-        """As `_forward`; also writes delta, the inner product of output and its gradient."""
-        item, head, block = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-        rows, dims = block * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
-        at = ((item * L + rows[:, None]) * H + head) * D + dims[None, :]
-        held = (rows[:, None] < L) & (dims[None, :] < D)
-        q = tl.load(q_ptr + at, mask=held, other=0.0)
-        grad = tl.load(grad_ptr + at, mask=held, other=0.0)
-        delta = tl.sum(grad.to(tl.float32) * tl.load(out_ptr + at, mask=held, other=0.0).to(tl.float32), 1)
-        line = (item * H + head) * L + rows
-        tl.store(delta_ptr + line, delta, mask=rows < L)
-        lse = tl.load(lse_ptr + line, mask=rows < L, other=float("inf"))
-        sums = tl.zeros([ROWS, WIDTH], tl.float32)
-        for start in range(0, M, COLUMNS):
-            columns = start + tl.arange(0, COLUMNS)
-            there = (columns[:, None] < M) & (dims[None, :] < D)
-            k = tl.load(k_ptr + (item * M + columns[:, None]) * D + dims[None, :], mask=there, other=0.0)
-            v = tl.load(v_ptr + (item * M + columns[:, None]) * D + dims[None, :], mask=there, other=0.0)
-            weights = tl.exp2(_scores(q, tl.trans(k), bias_ptr + head * L * M, rows, columns, L, M) - lse[:, None])
-            of_scores = weights * (tl.dot(grad, tl.trans(v)) - delta[:, None])
-            sums += tl.dot(of_scores.to(k.dtype), k)
-        tl.store(dq_ptr + at, sums.to(dq_ptr.dtype.element_ty), mask=held)
+    def forward(self, blocks: Blocks | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Attended values (B, L, H, D) and the logarithm to base 2 of each row's total (B, R)."""
+        blocks = blocks or self._blocks("forward")
+        out = torch.empty_like(self.query)
+        lse = torch.empty(self.batch, self.n_rows, dtype=torch.float32, device=out.device)
+        kernels.forward[self.batch, triton.cdiv(self.n_rows, blocks.rows)](
+            *self._given(), out, lse, self.n_rows, *self._keys(), **self._whole(blocks), **self._options(blocks)
+        )
+        return out, lse
 
-    @triton.jit
-    def _key_gradients(
-        q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, B, H, L, M, HEADS,
-        D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    ):  # fmt: skip
-        """One block of keys of one item against all queries of ``HEADS`` heads; sums of each share of heads apart."""
-        item, block, share = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-        columns, dims = block * COLUMNS + tl.arange(0, COLUMNS), tl.arange(0, WIDTH)
-        there = (columns[:, None] < M) & (dims[None, :] < D)
-        of_key = (item * M + columns[:, None]) * D + dims[None, :]
-        k = tl.load(k_ptr + of_key, mask=there, other=0.0)
-        v = tl.load(v_ptr + of_key, mask=there, other=0.0)
-        dk = tl.zeros([COLUMNS, WIDTH], tl.float32)
-        dv = tl.zeros([COLUMNS, WIDTH], tl.float32)
-        for head in range(share * HEADS, share * HEADS + HEADS):
-            for start in range(0, L, ROWS):
-                rows = start + tl.arange(0, ROWS)
-                at = ((item * L + rows[:, None]) * H + head) * D + dims[None, :]
-                held = (rows[:, None] < L) & (dims[None, :] < D)
-                q = tl.load(q_ptr + at, mask=held, other=0.0)
-                grad = tl.load(grad_ptr + at, mask=held, other=0.0)
-                line = (item * H + head) * L + rows
-                lse = tl.load(lse_ptr + line, mask=rows < L, other=float("inf"))
-                delta = tl.load(delta_ptr + line, mask=rows < L, other=0.0)
-                scores = _scores(q, tl.trans(k), bias_ptr + head * L * M, rows, columns, L, M)
-                weights = tl.exp2(scores - lse[:, None])
-                dv += tl.dot(tl.trans(weights.to(grad.dtype)), grad)
-                of_scores = weights * (tl.dot(grad, tl.trans(v)) - delta[:, None])
-                dk += tl.dot(tl.trans(of_scores.to(q.dtype)), q)
-        of_share = share * B * M * D + of_key
-        tl.store(dk_ptr + of_share, dk, mask=there)
-        tl.store(dv_ptr + of_share, dv, mask=there)
+    def query_gradient(
+        self, out: torch.Tensor, lse: torch.Tensor, gradient: torch.Tensor, blocks: Blocks | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The queries' gradient, and delta (B, R), which the other gradients need."""
+        blocks = blocks or self._blocks("query")
+        delta, found = torch.empty_like(lse), torch.empty_like(self.query)
+        kernels.query_gradient[self.batch, triton.cdiv(self.n_rows, blocks.rows)](
+            *self._given(), out, gradient, lse, delta, found, self.n_rows, *self._keys(), **self._whole(blocks),
+            **self._options(blocks),
+        )  # fmt: skip
+        return found, delta
 
-    @triton.jit
-    def _bias_gradient(
-        q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, lse_ptr, delta_ptr, dbias_ptr, B, H, L, M,
-        D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
-    ):  # fmt: skip
-        """One block of one head's bias, summed over the batch."""
-        row_block, column_block, head = tl.program_id(0), tl.program_id(1), tl.program_id(2)
-        rows, columns = row_block * ROWS + tl.arange(0, ROWS), column_block * COLUMNS + tl.arange(0, COLUMNS)
-        dims = tl.arange(0, WIDTH)
-        held = (rows[:, None] < L) & (dims[None, :] < D)
-        there = (columns[:, None] < M) & (dims[None, :] < D)
-        inside = (rows[:, None] < L) & (columns[None, :] < M)
-        block = head * L * M + rows[:, None] * M + columns[None, :]
-        bias = tl.load(bias_ptr + block, mask=inside, other=-float("inf")).to(tl.float32)
-        sums = tl.zeros([ROWS, COLUMNS], tl.float32)
-        for item in range(0, B):
-            at = ((item * L + rows[:, None]) * H + head) * D + dims[None, :]
-            q = tl.load(q_ptr + at, mask=held, other=0.0)
-            grad = tl.load(grad_ptr + at, mask=held, other=0.0)
-            of_key = (item * M + columns[:, None]) * D + dims[None, :]
-            k = tl.load(k_ptr + of_key, mask=there, other=0.0)
-            v = tl.load(v_ptr + of_key, mask=there, other=0.0)
-            line = (item * H + head) * L + rows
-            lse = tl.load(lse_ptr + line, mask=rows < L, other=0.0)
-            delta = tl.load(delta_ptr + line, mask=rows < L, other=0.0)
-            weights = tl.exp2((tl.dot(q, tl.trans(k)) + bias) * 1.4426950408889634 - lse[:, None])
-            sums += weights * (tl.dot(grad, tl.trans(v)) - delta[:, None])
-        tl.store(dbias_ptr + block, sums, mask=inside)
+    def key_gradients(
+        self, lse: torch.Tensor, delta: torch.Tensor, gradient: torch.Tensor, blocks: Blocks | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gradients of keys and values, float32."""
+        blocks = blocks or self._blocks("key")
+        n_blocks = triton.cdiv(self.n_keys, blocks.columns)
+        share, n_shares = _shares(triton.cdiv(self.n_rows, blocks.rows), self.batch * n_blocks)
+        found = [torch.empty(n_shares, *self.key.shape, dtype=torch.float32, device=lse.device) for _ in range(2)]
+        kernels.key_gradients[self.batch, n_blocks, n_shares](
+            *self._given(), gradient, lse, delta, *found, self.batch, self.n_rows, *self._keys(),
+            share * blocks.rows, **self._options(blocks),
+        )  # fmt: skip
+        return _added(found[0]), _added(found[1])
+
+    def bias_gradient(
+        self, lse: torch.Tensor, delta: torch.Tensor, gradient: torch.Tensor, blocks: Blocks | None = None
+    ) -> torch.Tensor:
+        """The bias' gradient (H, L, M), float32."""
+        blocks = blocks or self._blocks("bias")
+        grid = triton.cdiv(self.n_rows, blocks.rows), triton.cdiv(self.n_keys, blocks.columns)
+        share, n_shares = _shares(self.batch, math.prod(grid))
+        shape = n_shares, self.n_heads, self.length, self.n_keys
+        found = torch.empty(shape, dtype=torch.float32, device=lse.device)
+        kernels.bias_gradient[*grid, n_shares](
+            *self._given(), gradient, lse, delta, found, self.batch, self.n_heads, self.n_rows, *self._keys(), share,
+            **self._options(blocks),
+        )  # fmt: skip
+        return _added(found)
+
+    def _given(self) -> tuple[torch.Tensor, ...]:
+        return self.query, self.key, self.value, self.bias
+
+    def _keys(self) -> tuple[int, int]:
+        return self.n_keys, self.bias.shape[1]
+
+    def _blocks(self, kernel: Kernel) -> Blocks:
+        return BLOCKS[kernel, 64 if self.width <= 64 else 128]
+
+    def _whole(self, blocks: Blocks) -> dict[str, int]:
+        """Keys in full blocks, and the width of the block of those left over."""
+        rest = self.n_keys % blocks.columns
+        return {"WHOLE": self.n_keys - rest, "TAIL": max(16, triton.next_power_of_2(rest)) if rest else 0}
+
+    def _options(self, blocks: Blocks) -> dict[str, int]:
+        return {
+            "D": self.width, "WIDTH": max(16, triton.next_power_of_2(self.width)), "ROWS": blocks.rows,
+            "COLUMNS": blocks.columns, "num_warps": blocks.warps, "num_stages": blocks.stages,
+        }  # fmt: skip
 
 
-def _sizes(query_BLHD: torch.Tensor, key_BMD: torch.Tensor) -> tuple[int, int, int, int, int, int]:
-    batch, length, heads, width = query_BLHD.shape
-    return batch, length, heads, width, key_BMD.shape[1], max(16, triton.next_power_of_2(width))
+def _shares(n: int, programs: int) -> tuple[int, int]:
+    """Size and number of shares of ``n`` steps, so that each of ``programs`` taken so often keeps a GPU busy."""
+    size = triton.cdiv(n, min(n, triton.cdiv(PROGRAMS, programs)))
+    return size, triton.cdiv(n, size)
+
+
+def _added(shares: torch.Tensor) -> torch.Tensor:
+    return shares[0] if len(shares) == 1 else shares.sum(0)
 
 
 @torch.library.custom_op("braindec::biased_attention", mutates_args=())
 def _attend(
     query_BLHD: torch.Tensor, key_BMD: torch.Tensor, value_BMD: torch.Tensor, bias_HLM: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attended values (B, L, H, D) and the logarithm to base 2 of each row's total (B, H, L)."""
-    batch, length, heads, width, n_keys, padded = _sizes(query_BLHD, key_BMD)
-    out = torch.empty_like(query_BLHD)
-    lse = torch.empty(batch, heads, length, dtype=torch.float32, device=out.device)
-    _forward[(batch, heads, triton.cdiv(length, 128))](
-        query_BLHD, key_BMD, value_BMD, bias_HLM.to(out.dtype), out, lse, heads, length, n_keys,
-        D=width, WIDTH=padded, ROWS=128, COLUMNS=64, num_warps=8 if padded > 64 else 4, num_stages=3,
-    )  # fmt: skip
-    return out, lse
+    """Attended values (B, L, H, D) and the logarithm to base 2 of each row's total (B, R)."""
+    return Problem(query_BLHD, key_BMD, value_BMD, bias_HLM).forward()
 
 
 @_attend.register_fake
 def _(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor) -> Any:
     batch, length, heads, _ = query.shape
-    return torch.empty_like(query), query.new_empty(batch, heads, length, dtype=torch.float32)
+    return torch.empty_like(query), query.new_empty(batch, length * heads, dtype=torch.float32)
 
 
 @torch.library.custom_op("braindec::biased_attention_gradients", mutates_args=())
 def _gradients(
     query_BLHD: torch.Tensor, key_BMD: torch.Tensor, value_BMD: torch.Tensor, bias_HLM: torch.Tensor,
-    out_BLHD: torch.Tensor, lse_BHL: torch.Tensor, gradient_BLHD: torch.Tensor,
+    out_BLHD: torch.Tensor, lse_BR: torch.Tensor, gradient_BLHD: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """Gradients of query, key, value and bias."""
-    batch, length, heads, width, n_keys, padded = _sizes(query_BLHD, key_BMD)
-    known = (query_BLHD, key_BMD, value_BMD, bias_HLM.to(query_BLHD.dtype))
-    sizes: dict[str, Any] = {"D": width, "WIDTH": padded, "num_warps": 8 if padded > 64 else 4}
-    delta, dq = torch.empty_like(lse_BHL), torch.empty_like(query_BLHD)
-    _query_gradient[(batch, heads, triton.cdiv(length, 64))](
-        *known, out_BLHD, gradient_BLHD, lse_BHL, delta, dq, heads, length, n_keys,
-        ROWS=64, COLUMNS=64, num_stages=2, **sizes,
-    )  # fmt: skip
-    shares = 1
-    while batch * triton.cdiv(n_keys, 64) * shares < _KEY_PROGRAMS and heads % (2 * shares) == 0:
-        shares *= 2
-    dk, dv = (torch.empty(shares, *key_BMD.shape, dtype=torch.float32, device=dq.device) for _ in range(2))
-    _key_gradients[(batch, triton.cdiv(n_keys, 64), shares)](
-        *known, gradient_BLHD, lse_BHL, delta, dk, dv, batch, heads, length, n_keys, heads // shares,
-        ROWS=64, COLUMNS=64, num_stages=2, **sizes,
-    )  # fmt: skip
-    dbias = torch.empty(bias_HLM.shape, dtype=torch.float32, device=dq.device)
-    _bias_gradient[(triton.cdiv(length, 64), triton.cdiv(n_keys, 64), heads)](
-        *known, gradient_BLHD, lse_BHL, delta, dbias, batch, heads, length, n_keys,
-        ROWS=64, COLUMNS=64, num_stages=2, **sizes,
-    )  # fmt: skip
-    return dq, dk.sum(0).to(key_BMD.dtype), dv.sum(0).to(value_BMD.dtype), dbias.to(bias_HLM.dtype)
+    problem = Problem(query_BLHD, key_BMD, value_BMD, bias_HLM)
+    of_query, delta = problem.query_gradient(out_BLHD, lse_BR, gradient_BLHD)
+    of_key, of_value = problem.key_gradients(lse_BR, delta, gradient_BLHD)
+    of_bias = problem.bias_gradient(lse_BR, delta, gradient_BLHD)
+    return of_query, of_key.to(key_BMD.dtype), of_value.to(value_BMD.dtype), of_bias.to(bias_HLM.dtype)
 
 
 @_gradients.register_fake

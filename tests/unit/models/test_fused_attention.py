@@ -16,9 +16,10 @@ from braindec.models.priors.fused_attention import biased_attention
 from braindec.models.priors.transformer import plain_attention
 
 torch.manual_seed(0)
-for batch, heads, length, width in ((2, 4, 70, 12), (3, 2, 130, 20)):
-    sizes = (batch, length, heads, width), (batch, length + 1, width), (batch, length + 1, width)
-    given = [torch.randn(size) for size in (*sizes, (heads, length, length + 1))]
+for batch, heads, length, width in ((2, 4, 70, 12), (3, 2, 130, 20), (1, 3, 63, 72), (2, 1, 20, 16)):
+    keys = 128 if length > 128 else length + 1
+    sizes = (batch, length, heads, width), (batch, keys, width), (batch, keys, width)
+    given = [torch.randn(size) for size in (*sizes, (heads, length, keys))]
     upstream = torch.randn(sizes[0])
     found = []
     for attend in (biased_attention, plain_attention):
