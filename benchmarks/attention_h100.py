@@ -5,7 +5,7 @@
 
 - ``blocks``: forward pass, gradient of queries, of keys and values, and of the bias, each by itself with several
   `braindec.models.priors.fused_attention.Blocks`: the table's first, then others; at the second shape the table's and
-  the best of the first. Two are compiled for a kernel before it is timed once: new blocks, half a second.
+  the best of the first. New blocks take some half a second to compile.
 - ``peers``: forward and backward pass of ours, of torch's fused attention with the bias, and of plain products.
 - ``volume``: torch's ways of attention with dropout at ViT3D's shape, with and without the mask of empty patches.
 
@@ -31,14 +31,14 @@ VOLUME = (128, 12, 289, 64)
 PRODUCTS = {"forward": 2, "query": 3, "key": 4, "bias": 2}
 OTHERS = {
     "forward": ((128, 64, 4, 3), (128, 64, 8, 2), (64, 64, 4, 3), (128, 32, 4, 3), (128, 32, 8, 4), (128, 128, 8, 2)),
-    "query": ((64, 64, 4, 2), (64, 64, 4, 3), (128, 32, 8, 3), (64, 32, 4, 3), (128, 64, 8, 3), (128, 32, 4, 2)),
+    "query": ((128, 32, 8, 3), (64, 32, 4, 3), (64, 64, 4, 3), (128, 64, 8, 2), (128, 64, 8, 3), (128, 32, 4, 2)),
     "key": (
-        (64, 64, 4, 3), (32, 64, 4, 3), (32, 64, 4, 2), (32, 128, 8, 3), (64, 128, 8, 2), (128, 64, 4, 2),
-        (128, 64, 8, 2), (64, 64, 8, 2), (32, 128, 4, 2),
+        (32, 64, 4, 3), (32, 64, 4, 2), (64, 64, 4, 3), (64, 64, 8, 2), (32, 128, 8, 3), (64, 128, 8, 2),
+        (128, 64, 8, 2), (32, 128, 4, 2),
     ),
-    "bias": ((64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 8, 2), (128, 64, 8, 3), (128, 128, 8, 2), (64, 64, 8, 2)),
+    "bias": ((64, 64, 8, 2), (128, 64, 8, 2), (64, 128, 8, 2), (64, 64, 4, 3), (64, 64, 8, 3), (128, 64, 8, 3)),
 }  # fmt: skip
-"""Rows, columns, warps and stages, the likeliest first."""
+"""Rows, columns, warps and stages, the likeliest first; compiled for a H100 none of them spills registers."""
 CARRIED_ON = 3
 """Best blocks of the first shape that are tried at the second."""
 

@@ -6,6 +6,7 @@ Legend: B trials of a batch. An *update* (or step) is one change of the weights,
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import time
 from collections.abc import Generator, Iterator
@@ -343,5 +344,8 @@ def compile_parts(module: TrainingModule) -> None:
         if hasattr(adapter, "embed"):
             # A network with builders calls this half of the adapter by itself.
             adapter.embed = torch.compile(adapter.embed)
+    if inspect.ismethod(getattr(network.encoder, "tokens", None)):
+        # Pre-training calls this in place of the encoder itself.
+        network.encoder.tokens = torch.compile(network.encoder.tokens)
     for prior in network.priors.values():
         prior.network.compile()

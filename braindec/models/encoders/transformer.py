@@ -30,15 +30,23 @@ class TransformerBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, hidden), bend, nn.Linear(hidden, width), nn.Dropout(dropout))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, tokens_BKW: torch.Tensor, seen: torch.Tensor | None, causal: bool) -> torch.Tensor:
-        """Tokens; ``seen`` is a mask (B, 1, 1, K) of the tokens that may be attended to, or None for all."""
+    def forward(
+        self, tokens_BKW: torch.Tensor, seen: torch.Tensor | None, causal: bool, kept: slice | None = None
+    ) -> torch.Tensor:
+        """Tokens, or those of ``kept`` alone, after attention to all.
+
+        ``seen`` is a mask (B, 1, 1, K) of the tokens that may be attended to, or None for all; ``causal`` goes with all
+        tokens only.
+        """
         batch, n_tokens, _ = tokens_BKW.shape
         qkv = self.qkv(self.norm_attention(tokens_BKW)).view(batch, n_tokens, 3, self.n_heads, -1)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        if kept is not None:
+            query, tokens_BKW = query[:, :, kept], tokens_BKW[:, kept]
         attended = nn.functional.scaled_dot_product_attention(
             query, key, value, seen, dropout_p=self.dropout.p if self.training else 0.0, is_causal=causal
         )
-        tokens_BKW = tokens_BKW + self.dropout(self.out(attended.transpose(1, 2).reshape(batch, n_tokens, -1)))
+        tokens_BKW = tokens_BKW + self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
         return tokens_BKW + self.mlp(self.norm_mlp(tokens_BKW))
 
 
@@ -115,7 +123,7 @@ class TokenTransformer(nn.Module):
 
     def tokens(self, tokens_BKV: torch.Tensor) -> torch.Tensor:
         """Every token as the blocks leave it, before pooling: (B, K, W), without a class token."""
-        tokens = self._through(self._embedded(tokens_BKV), None)
+        tokens = self._through(self._embedded(tokens_BKV), None, None)
         return tokens if self.pooling != "class" else tokens[:, 1:]
 
     def forward(self, tokens_BKV: torch.Tensor) -> torch.Tensor:
@@ -127,11 +135,12 @@ class TokenTransformer(nn.Module):
             tokens = torch.cat([tokens, asked.expand(len(tokens), 1, -1)], dim=1)
         if self.first is not None and seen_BK is not None:
             seen_BK = nn.functional.pad(seen_BK, (1, 0), value=True)
-        tokens = self._through(tokens, None if seen_BK is None else seen_BK[:, None, None])
+        mask = None if seen_BK is None else seen_BK[:, None, None]
         if self.pooling == "class":
-            return tokens[:, 0]
+            return self._through(tokens, mask, slice(0, 1))[:, 0]
         if self.pooling in ("last", "class_scan"):
-            return self.pool(tokens[:, -1])
+            return self.pool(self._through(tokens, mask, slice(-1, None))[:, 0])
+        tokens = self._through(tokens, mask, None)
         if seen_BK is None:
             return tokens.mean(dim=1)
         weight_BK = seen_BK.to(tokens.dtype)
@@ -143,7 +152,11 @@ class TokenTransformer(nn.Module):
             tokens = torch.cat([self.first.expand(len(tokens), 1, -1), tokens], dim=1)
         return tokens
 
-    def _through(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        for block in self.blocks:
+    def _through(self, tokens: torch.Tensor, mask: torch.Tensor | None, kept: slice | None) -> torch.Tensor:
+        """Tokens after all blocks; where one is kept, the last block makes nothing else. That one sees all others."""
+        whole = len(self.blocks) if kept is None else len(self.blocks) - 1
+        for block in self.blocks[:whole]:
             tokens = block(tokens, mask, self.causal)
+        for block in self.blocks[whole:]:
+            tokens = block(tokens, mask, False, kept)
         return self.norm(tokens)

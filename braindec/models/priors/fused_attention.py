@@ -40,9 +40,9 @@ class Blocks:
 
 BLOCKS: dict[tuple[Kernel, int], Blocks] = {
     ("forward", 64): Blocks(128, 64, 8, 3),
-    ("query", 64): Blocks(128, 64, 8, 2),
+    ("query", 64): Blocks(64, 64, 4, 2),
     ("key", 64): Blocks(64, 64, 4, 2),
-    ("bias", 64): Blocks(128, 64, 8, 2),
+    ("bias", 64): Blocks(64, 64, 4, 2),
     ("forward", 128): Blocks(128, 64, 8, 2),
     ("query", 128): Blocks(64, 64, 8, 2),
     ("key", 128): Blocks(64, 64, 8, 2),

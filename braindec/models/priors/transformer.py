@@ -1,6 +1,6 @@
 """A diffusion prior whose network is a transformer over condition, level and noisy tokens.
 
-Legend: B batch, K tokens, D width, H heads, L length of the sequence (2 K + 1).
+Legend: B batch, K tokens, D width, H heads, L length of the sequence (2 K + 1), Q of them that ask.
 Source: DALL-E 2's prior as used by MindEye2 and STTM (``PriorNetwork`` with learned positions): multi-query attention
 on normalised queries and keys with a null key, relative position bias, SwiGLU. Its rotary embedding of queries and
 keys, which has no weights, is left out: positions are learned and biased already.
@@ -42,7 +42,7 @@ class SwiGLU(nn.Module):
 
 
 class MultiQueryAttention(nn.Module):
-    """Attention whose heads share keys and values: (B, L, D) -> (B, L, D)."""
+    """Attention whose heads share keys and values: (B, L, D) -> (B, Q, D)."""
 
     def __init__(self, width: int, n_heads: int, head_width: int) -> None:
         super().__init__()
@@ -53,18 +53,21 @@ class MultiQueryAttention(nn.Module):
         self.null = nn.Parameter(torch.randn(2, head_width))
         self.out = nn.Sequential(nn.Linear(n_heads * head_width, width, bias=False), Gain(width))
 
-    def forward(self, tokens_BLD: torch.Tensor, bias_HLM: torch.Tensor) -> torch.Tensor:
-        """Attended tokens; ``bias_HLM`` is added to the scores, its first column for the null key."""
-        batch, length, _ = tokens_BLD.shape
+    def forward(self, tokens_BLD: torch.Tensor, bias_HQM: torch.Tensor) -> torch.Tensor:
+        """The last tokens, as many as the bias has rows, after attention to all of them.
+
+        ``bias_HQM`` is added to the scores, its first column for the null key.
+        """
+        batch, length = len(tokens_BLD), bias_HQM.shape[1]
         normed = self.norm(tokens_BLD)
-        query = self.query(normed).view(batch, length, self.n_heads, -1)
+        query = self.query(normed[:, -length:]).view(batch, length, self.n_heads, -1)
         key, value = self.key_value(normed).chunk(2, dim=-1)
         null = self.null.to(key.dtype).expand(batch, 1, 2, -1)
         key, value = (torch.cat([null[:, :, i], v], dim=1) for i, v in enumerate((key, value)))
         root = math.sqrt(ATTENTION_SCALE)
         query, key = (nn.functional.normalize(v.float(), dim=-1).to(value.dtype) * root for v in (query, key))
         attend = biased_attention if possible(query) else plain_attention
-        return self.out(attend(query, key, value, bias_HLM).reshape(batch, length, -1))
+        return self.out(attend(query, key, value, bias_HQM).reshape(batch, length, -1))
 
 
 def plain_attention(
@@ -138,10 +141,13 @@ class PriorTransformer(nn.Module):
         level = self.level(level_features(level_B, self.width).to(noisy_BKD.dtype))[:, None]
         tokens = torch.cat([condition, level.to(condition.dtype), noisy_BKD + self.position], dim=1)
         bias = self.bias(tokens.shape[1], tokens.device)
-        for attend, mlp in zip(self.attention, self.mlp):
-            tokens = tokens + attend(tokens, bias)
+        last = len(self.mlp) - 1
+        for number, (attend, mlp) in enumerate(zip(self.attention, self.mlp)):
+            # Nothing reads what the last block would make of the tokens before the noisy ones.
+            asking = self.n_tokens if number == last else tokens.shape[1]
+            tokens = tokens[:, -asking:] + attend(tokens, bias[:, -asking:])
             tokens = tokens + mlp(tokens)
-        return self.out(self.norm(tokens[:, -self.n_tokens :]))
+        return self.out(self.norm(tokens))
 
 
 def level_features(level_B: torch.Tensor, width: int) -> torch.Tensor:

@@ -110,6 +110,22 @@ def test_empty_tokens_change_nothing(pooling: str) -> None:
     assert not torch.allclose(made(tokens), before)
 
 
+@pytest.mark.parametrize(("pooling", "causal"), [("last", True), ("last", False), ("class_scan", True)])
+def test_the_last_block_makes_what_is_pooled_as_if_it_made_all(pooling: str, causal: bool) -> None:
+    options = {"width": 8, "depth": 2, "n_heads": 2, "dropout": 0.0, "causal": causal}
+    made = TokenTransformer((5, 4), pooling=pooling, **options)
+    tokens = torch.randn(3, 5, 4)
+    if pooling == "last":
+        whole = made.tokens(tokens)
+    else:
+        asked = made.embed(made.class_scan) + made.class_position
+        whole = torch.cat([made.embed(tokens) + made.position, asked.expand(3, 1, -1)], dim=1)
+        for block in made.blocks:
+            whole = block(whole, None, causal)
+        whole = made.norm(whole)
+    torch.testing.assert_close(made(tokens), made.pool(whole[:, -1]))
+
+
 def test_a_causal_transformer_s_tokens_see_only_those_before() -> None:
     made = TokenTransformer((5, 4), width=8, depth=2, n_heads=2, pooling="last", causal=True, dropout=0.0).eval()
     tokens = torch.randn(1, 5, 4, requires_grad=True)
