@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from limits import shown
 
 SHAPES = {"sttm": (128, 12, 515, 64), "mindeye2": (24, 32, 513, 52)}
 """Batch, heads, queries and width; keys are one more."""
@@ -53,7 +54,7 @@ class Report:
     def add(self, **row: Any) -> None:
         """One line."""
         self.rows.append(row)
-        print("  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in row.items()), flush=True)
+        print("  ".join(shown(key, value) for key, value in row.items()), flush=True)
         if self.out is not None:
             self.out.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
 
@@ -204,7 +205,8 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small shapes in Triton's interpreter, on a CPU")
-    parser.add_argument("--parts", nargs="+", choices=("peers", "volume", "blocks"), default=("peers", "volume", "blocks"))
+    parts = ("peers", "volume", "blocks")
+    parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--seconds", type=float, default=85.0, help="measure nothing more after this time")
     parser.add_argument("--out", type=Path, help="write the lines as JSON")

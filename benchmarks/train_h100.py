@@ -34,6 +34,7 @@ import numpy as np
 import pandas as pd
 import torch
 import torch._dynamo
+from limits import Row, limited
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -533,13 +534,6 @@ def cpu_rows() -> list[dict[str, Any]]:
     return [{"name": "ubp on a CPU", "times_faster_than_plain": plain / ours}]
 
 
-def print_row(row: dict[str, Any]) -> None:
-    values = {k: v for k, v in row.items() if k not in ("name", "kernels_ms")}
-    print(f"{row['name']:18s} " + "  ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items()), flush=True)  # fmt: skip  # noqa: E501
-    for name, milliseconds in row.get("kernels_ms", {}).items():
-        print(f"    {milliseconds:8.3f} ms  {name}", flush=True)
-
-
 Case = Callable[[dict[str, Any]], None]
 
 
@@ -572,17 +566,23 @@ def main() -> None:
     parser.add_argument("--cpu", action="store_true", help="the ratio to the plain loop on a CPU")
     parser.add_argument("--out", type=Path, help="write the rows as JSON")
     parser.add_argument("--seconds", type=float, default=225.0, help="leave out what would not end by then")
+    parser.add_argument("--case-seconds", type=float, default=90.0, help="give a case up after this time")
     parser.add_argument("--only", nargs="*", help="names of cases, e.g. ubp 'mindeye2 whole'")
     arguments = parser.parse_args()
     if arguments.cpu:
         for row in cpu_rows():
-            print_row(row)
+            print(row)
         return
     tiny = arguments.tiny
     device = "cpu" if tiny else "cuda"
     fast: dict[str, Any] = {} if tiny else {"precision": "bf16", "data_on_device": "always"}
-    began, rows = time.perf_counter(), []
+    began, rows = time.perf_counter(), list[dict[str, Any]]()
     machine: dict[str, Any] = {"torch": torch.__version__, "device": "cpu"}
+
+    def keep() -> None:
+        if arguments.out is not None:
+            arguments.out.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
+
     if not tiny:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
@@ -595,16 +595,14 @@ def main() -> None:
             print(f"{name}: left out, {spent:.0f} s are gone", flush=True)
             continue
         clear()
-        row: dict[str, Any] = {"name": name}
+        row = Row(name, keep)
+        rows.append(row)
         try:
-            part(row)
+            with limited(arguments.case_seconds):
+                part(row)
         except Exception:  # one case must not cost the others
             row["error"] = traceback.format_exc()[-3000:]
         row["case_s"] = round(time.perf_counter() - began - spent, 1)
-        rows.append(row)
-        print_row(row)
-        if arguments.out is not None:
-            arguments.out.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
     print(f"{time.perf_counter() - began:.0f} s in all")
 
 

@@ -1,10 +1,10 @@
 """A step of the whole-brain encoder at 1024 parcels, width 768, 4 blocks beside its roofline. One H100.
 
-    python benchmarks/whole_brain_h100.py --out whole_brain_h100.json       (about 40 s; --tiny: small, on a CPU)
+    python benchmarks/whole_brain_h100.py --out whole_brain_h100.json       (at most 90 s; --tiny: small, on a CPU)
 
 Cases: ``scans``, pre-training on 192 windows of 20 scans; ``encoder``, contrast of 16 trials of 5 scans with image and
 text embeddings; ``encoder 256``, the same of 256 trials; ``whole``, with 257 x 768 tokens and the prior, 16 trials.
-Ways and columns are those of ``train_h100.py``. Random data.
+Ways and columns are those of ``train_h100.py``, each printed and written when it is measured. Random data.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from train_h100 import clear, copy_rate, engine_settings, measured, print_row, random_data
+import torch._dynamo
+from limits import Row, limited
+from train_h100 import clear, copy_rate, engine_settings, measured, random_data
 
 from braindec.contracts import FitContext
 from braindec.models.adapters.parcels import ParcelSequence
@@ -84,6 +86,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="small shapes on the CPU")
     parser.add_argument("--out", type=Path, help="write the rows as JSON")
+    names = ("scans", "encoder", "encoder 256", "whole")
+    parser.add_argument("--only", nargs="+", choices=names, help="measure these cases alone")
+    parser.add_argument("--seconds", type=float, default=85.0, help="give up what is not done by then")
     arguments = parser.parse_args()
     tiny = arguments.tiny
     device = "cpu" if tiny else "cuda"
@@ -98,19 +103,27 @@ def main() -> None:
     machine: dict[str, Any] = {"torch": torch.__version__, "device": "cpu"}
     if not tiny:
         torch.backends.cuda.matmul.allow_tf32 = True
+        torch._dynamo.config.suppress_errors = True  # what does not compile runs as it is
         machine |= {"device": torch.cuda.get_device_name(), "copy_tb_per_s": copy_rate(device) / 1e12}
-    began, rows = time.perf_counter(), []
-    for name, make in cases.items():
-        clear()
-        row: dict[str, Any] = {"name": name}
-        try:
-            measured(row, make(), device, 2 if tiny else 20)
-        except Exception:  # one case must not cost the others
-            row["error"] = traceback.format_exc()[-3000:]
-        rows.append(row)
-        print_row(row)
+    began, rows = time.perf_counter(), list[dict[str, Any]]()
+
+    def keep() -> None:
         if arguments.out is not None:
             arguments.out.write_text(json.dumps({**machine, "rows": rows}, indent=1) + "\n")
+
+    for name in arguments.only or cases:
+        left = arguments.seconds - (time.perf_counter() - began)
+        if left < 5:
+            print(f"{name}: left out", flush=True)
+            continue
+        clear()
+        row = Row(name, keep)
+        rows.append(row)
+        try:
+            with limited(left):
+                measured(row, cases[name](), device, 2 if tiny else 20, compiled=not tiny)
+        except Exception:  # one case must not cost the others
+            row["error"] = traceback.format_exc()[-3000:]
     print(f"{time.perf_counter() - began:.0f} s in all")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cross_entropy
 
 from braindec.frozen.base import Dtype, FrozenNetwork
@@ -21,6 +22,8 @@ from braindec.frozen.weights import resolve
 from braindec.types import DataError
 
 _IGNORED = -100
+# CuDNN, torch's first choice on some GPUs, plans attention anew, for some 30 ms, at each length that a text grows to.
+_ANY_LENGTH = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 # Older GPT-2 files hold the causal masks as buffers, and none holds the tied head twice.
 _TIED = ("lm_head.weight",), ("*.attn.bias", "*.attn.masked_bias")
 
@@ -121,7 +124,10 @@ class PrefixLanguageModel(FrozenNetwork):
         """
         for prompt in dict.fromkeys(prompts):
             self.check_length(prefix_NPD.shape[1], prompt, search.max_length)
-        prefix_NPD = prefix_NPD.to(self.torch_dtype)
+        with sdpa_kernel(_ANY_LENGTH):
+            return self._written(prefix_NPD.to(self.torch_dtype), prompts, search)
+
+    def _written(self, prefix_NPD: Tensor, prompts: Sequence[str], search: Search) -> list[list[tuple[str, float]]]:
         if search.groups > 1:
             return self._diverse(prefix_NPD, prompts, search)
         if self.assistant is not None or search.lookup:

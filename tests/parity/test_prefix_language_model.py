@@ -125,3 +125,14 @@ def test_the_loss_after_prompts_is_the_library_s(network: PrefixLanguageModel, p
         weights.append(said)
     expected = sum(a * b for a, b in zip(losses, weights, strict=True)) / sum(weights)
     assert float(network.loss(prefix, texts, 24, PROMPTS)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_rotary_frequencies_keep_their_precision() -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    llama = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, vocab_size=20))
+    before = llama.model.rotary_emb.inv_freq.clone()
+    adopted = PrefixLanguageModel("made here", dtype="bfloat16").adopt(llama)
+    for network in (adopted, adopted.to("cpu")):
+        assert network.module.lm_head.weight.dtype == torch.bfloat16
+        torch.testing.assert_close(network.module.model.rotary_emb.inv_freq, before, rtol=0, atol=0)

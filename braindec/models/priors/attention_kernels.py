@@ -22,6 +22,7 @@ def _tile(ptr, rows, end, dims, D: tl.constexpr):
     held = (rows[:, None] < end) & (dims[None, :] < D)
     return tl.load(ptr + rows[:, None] * D + dims[None, :], mask=held, other=0.0)
 
+
 @triton.jit
 def _attended(q, k_ptr, v_ptr, bias_ptr, columns, M, dims, highest, total, sums, D: tl.constexpr):
     """Running maximum, total and weighted sum of values after another block of keys."""
@@ -33,6 +34,7 @@ def _attended(q, k_ptr, v_ptr, bias_ptr, columns, M, dims, highest, total, sums,
     shrink = tl.exp2(highest - higher)
     sums = sums * shrink[:, None] + tl.dot(weights.to(v.dtype), v)
     return higher, total * shrink + tl.sum(weights, 1), sums
+
 
 @triton.jit
 def forward(
@@ -57,6 +59,7 @@ def forward(
     tl.store(out_ptr + at, (sums / total[:, None]).to(out_ptr.dtype.element_ty), mask=held)
     tl.store(lse_ptr + item * R + rows, highest + tl.log2(total), mask=rows < R)
 
+
 @triton.jit
 def _to_queries(q, grad, k_ptr, v_ptr, bias_ptr, columns, M, dims, lse, delta, sums, D: tl.constexpr):
     """The queries' gradient after another block of keys."""
@@ -65,6 +68,7 @@ def _to_queries(q, grad, k_ptr, v_ptr, bias_ptr, columns, M, dims, lse, delta, s
     weights = tl.exp2(tl.dot(q, tl.trans(k)) * 1.4426950408889634 + bias - lse[:, None])
     of_scores = weights * (tl.dot(grad, tl.trans(v)) - delta[:, None])
     return sums + tl.dot(of_scores.to(k.dtype), k)
+
 
 @triton.jit
 def query_gradient(
@@ -90,6 +94,7 @@ def query_gradient(
     held = (rows[:, None] < R) & (dims[None, :] < D)
     at = own + rows[:, None] * D + dims[None, :]
     tl.store(dq_ptr + at, sums.to(dq_ptr.dtype.element_ty), mask=held)
+
 
 @triton.jit
 def key_gradients(
@@ -119,6 +124,7 @@ def key_gradients(
     at = (share * B + item) * M * D + columns[:, None] * D + dims[None, :]
     tl.store(dk_ptr + at, dk, mask=held)
     tl.store(dv_ptr + at, dv, mask=held)
+
 
 @triton.jit
 def bias_gradient(

@@ -65,8 +65,8 @@ def possible(query_BLHD: torch.Tensor) -> bool:
 class Problem:
     """One attention: contiguous queries (B, L, H, D), keys and values (B, M, D) and a bias (H, L, M).
 
-    The bias is rounded to the queries' type and laid out for the kernels: rows as the queries', times log2(e), padded to
-    whole blocks. Unpadded rows of 515 numbers would begin at odd addresses and be read number by number.
+    The bias is rounded to the queries' type and laid out for the kernels: rows as the queries', times log2(e), padded
+    to whole blocks. Unpadded rows of 516 numbers would begin at odd addresses and be read number by number.
     """
 
     def __init__(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias_HLM: torch.Tensor) -> None:
