@@ -106,12 +106,12 @@ def blocks_part(report: Report, shapes: dict[str, tuple[int, int, int, int]], de
         given, gradient = material(shape, device)
         problem = Problem(*given)
         out, lse = problem.forward()
-        _, delta = problem.query_gradient(out, lse, gradient)
+        _, stats = problem.query_gradient(out, lse, gradient)
         calls: dict[Any, Callable[[Blocks], Any]] = {
             "forward": lambda blocks, p=problem: p.forward(blocks),
             "query": lambda blocks, p=problem, o=out, e=lse, g=gradient: p.query_gradient(o, e, g, blocks),
-            "key": lambda blocks, p=problem, e=lse, d=delta, g=gradient: p.key_gradients(e, d, g, blocks),
-            "bias": lambda blocks, p=problem, e=lse, d=delta, g=gradient: p.bias_gradient(e, d, g, blocks),
+            "key": lambda blocks, p=problem, s=stats, g=gradient: p.key_gradients(s, g, blocks),
+            "bias": lambda blocks, p=problem, s=stats, g=gradient: p.bias_gradient(s, g, blocks),
         }
         best: dict[str, tuple[float, Blocks]] = {}
         for kernel, call in calls.items():

@@ -72,17 +72,18 @@ def _to_queries(q, grad, k_ptr, v_ptr, bias_ptr, columns, M, dims, lse, delta, s
 
 @triton.jit
 def query_gradient(
-    q_ptr, k_ptr, v_ptr, bias_ptr, out_ptr, grad_ptr, lse_ptr, delta_ptr, dq_ptr, R, M, STRIDE, WHOLE,
+    q_ptr, k_ptr, v_ptr, bias_ptr, out_ptr, grad_ptr, lse_ptr, stats_ptr, dq_ptr, R, M, STRIDE, WHOLE,
     D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
-    """As `forward`; also writes delta, the inner product of output and its gradient."""
+    """As `forward`; also writes each row's lse and delta, the inner product of output and its gradient, as a pair."""
     item, block = tl.program_id(0), tl.program_id(1)
     rows, dims = block * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDTH)
     own = item * R * D
     q, grad = _tile(q_ptr + own, rows, R, dims, D), _tile(grad_ptr + own, rows, R, dims, D)
     delta = tl.sum(grad.to(tl.float32) * _tile(out_ptr + own, rows, R, dims, D).to(tl.float32), 1)
-    tl.store(delta_ptr + item * R + rows, delta, mask=rows < R)
     lse = tl.load(lse_ptr + item * R + rows, mask=rows < R, other=float("inf"))
+    tl.store(stats_ptr + (item * R + rows) * 2, lse, mask=rows < R)
+    tl.store(stats_ptr + (item * R + rows) * 2 + 1, delta, mask=rows < R)
     k_ptr, v_ptr, bias_ptr = k_ptr + item * M * D, v_ptr + item * M * D, bias_ptr + rows[:, None] * STRIDE
     sums = tl.zeros([ROWS, WIDTH], tl.float32)
     for start in range(0, WHOLE, COLUMNS):
@@ -98,24 +99,25 @@ def query_gradient(
 
 @triton.jit
 def key_gradients(
-    q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, B, R, M, STRIDE, SHARE,
+    q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, stats_ptr, dk_ptr, dv_ptr, B, R, M, STRIDE, SHARE,
     D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """One block of an item's keys against ``SHARE`` rows; scores lie the other way, keys down and rows across."""
+    """One block of an item's keys against ``SHARE`` rows; scores and bias lie the other way, keys down, rows across."""
     item, block, share = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     columns, dims = block * COLUMNS + tl.arange(0, COLUMNS), tl.arange(0, WIDTH)
     k, v = _tile(k_ptr + item * M * D, columns, M, dims, D), _tile(v_ptr + item * M * D, columns, M, dims, D)
-    q_ptr, grad_ptr, lse_ptr, delta_ptr = (
-        q_ptr + item * R * D, grad_ptr + item * R * D, lse_ptr + item * R, delta_ptr + item * R
-    )  # fmt: skip
+    q_ptr, grad_ptr, stats_ptr = q_ptr + item * R * D, grad_ptr + item * R * D, stats_ptr + item * R * 2
     dk, dv = tl.zeros([COLUMNS, WIDTH], tl.float32), tl.zeros([COLUMNS, WIDTH], tl.float32)
     end = tl.minimum(share * SHARE + SHARE, R)
     for start in range(share * SHARE, end, ROWS):
         rows = start + tl.arange(0, ROWS)
         q, grad = _tile(q_ptr, rows, end, dims, D), _tile(grad_ptr, rows, end, dims, D)
-        lse = tl.load(lse_ptr + rows, mask=rows < end, other=float("inf"))
-        delta = tl.load(delta_ptr + rows, mask=rows < end, other=0.0)
-        bias = tl.trans(tl.load(bias_ptr + rows[:, None] * STRIDE + columns[None, :])).to(tl.float32)
+        # Pairs, as many as threads, are copied once a block; lists of rows would be copied once a thread.
+        pairs = start * 2 + tl.arange(0, 2 * ROWS)
+        stats = tl.load(stats_ptr + pairs, mask=pairs < end * 2, other=float("inf"))
+        lse, delta = tl.split(tl.reshape(stats, [ROWS, 2]))
+        delta = tl.where(rows < end, delta, 0.0)
+        bias = tl.load(bias_ptr + columns[:, None] * STRIDE + rows[None, :]).to(tl.float32)
         weights = tl.exp2(tl.dot(k, tl.trans(q)) * 1.4426950408889634 + bias - lse[None, :])
         dv += tl.dot(weights.to(grad.dtype), grad)
         of_scores = weights * (tl.dot(v, tl.trans(grad)) - delta[None, :])
@@ -128,7 +130,7 @@ def key_gradients(
 
 @triton.jit
 def bias_gradient(
-    q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, lse_ptr, delta_ptr, dbias_ptr, B, H, R, M, STRIDE, SHARE,
+    q_ptr, k_ptr, v_ptr, bias_ptr, grad_ptr, stats_ptr, dbias_ptr, B, H, R, M, STRIDE, SHARE,
     D: tl.constexpr, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """One block of the bias, summed over ``SHARE`` items."""
@@ -140,8 +142,8 @@ def bias_gradient(
     for item in range(share * SHARE, tl.minimum(share * SHARE + SHARE, B)):
         q, grad = _tile(q_ptr + item * R * D, rows, R, dims, D), _tile(grad_ptr + item * R * D, rows, R, dims, D)
         k, v = _tile(k_ptr + item * M * D, columns, M, dims, D), _tile(v_ptr + item * M * D, columns, M, dims, D)
-        lse = tl.load(lse_ptr + item * R + rows, mask=rows < R, other=float("inf"))
-        delta = tl.load(delta_ptr + item * R + rows, mask=rows < R, other=0.0)
+        lse = tl.load(stats_ptr + (item * R + rows) * 2, mask=rows < R, other=float("inf"))
+        delta = tl.load(stats_ptr + (item * R + rows) * 2 + 1, mask=rows < R, other=0.0)
         weights = tl.exp2(tl.dot(q, tl.trans(k)) * 1.4426950408889634 + bias - lse[:, None])
         sums += weights * (tl.dot(grad, tl.trans(v)) - delta[:, None])
     at = share * R * M + ((rows % H) * (R // H) + rows // H)[:, None] * M + columns[None, :]

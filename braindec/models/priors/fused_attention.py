@@ -92,40 +92,38 @@ class Problem:
     def query_gradient(
         self, out: torch.Tensor, lse: torch.Tensor, gradient: torch.Tensor, blocks: Blocks | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The queries' gradient, and delta (B, R), which the other gradients need."""
+        """The queries' gradient, and what the other gradients need of each row (B, R, 2)."""
         blocks = blocks or self._blocks("query")
-        delta, found = torch.empty_like(lse), torch.empty_like(self.query)
+        stats, found = lse.new_empty(*lse.shape, 2), torch.empty_like(self.query)
         kernels.query_gradient[self.batch, triton.cdiv(self.n_rows, blocks.rows)](
-            *self._given(), out, gradient, lse, delta, found, self.n_rows, *self._keys(), **self._whole(blocks),
+            *self._given(), out, gradient, lse, stats, found, self.n_rows, *self._keys(), **self._whole(blocks),
             **self._options(blocks),
         )  # fmt: skip
-        return found, delta
+        return found, stats
 
     def key_gradients(
-        self, lse: torch.Tensor, delta: torch.Tensor, gradient: torch.Tensor, blocks: Blocks | None = None
+        self, stats: torch.Tensor, gradient: torch.Tensor, blocks: Blocks | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Gradients of keys and values, float32."""
         blocks = blocks or self._blocks("key")
         n_blocks = triton.cdiv(self.n_keys, blocks.columns)
         share, n_shares = _shares(triton.cdiv(self.n_rows, blocks.rows), self.batch * n_blocks)
-        found = [torch.empty(n_shares, *self.key.shape, dtype=torch.float32, device=lse.device) for _ in range(2)]
+        found = [torch.empty(n_shares, *self.key.shape, dtype=torch.float32, device=stats.device) for _ in range(2)]
         kernels.key_gradients[self.batch, n_blocks, n_shares](
-            *self._given(), gradient, lse, delta, *found, self.batch, self.n_rows, *self._keys(),
-            share * blocks.rows, **self._options(blocks),
+            self.query, self.key, self.value, self.bias.T.contiguous(), gradient, stats, *found, self.batch,
+            self.n_rows, self.n_keys, self.bias.shape[0], share * blocks.rows, **self._options(blocks),
         )  # fmt: skip
         return _added(found[0]), _added(found[1])
 
-    def bias_gradient(
-        self, lse: torch.Tensor, delta: torch.Tensor, gradient: torch.Tensor, blocks: Blocks | None = None
-    ) -> torch.Tensor:
+    def bias_gradient(self, stats: torch.Tensor, gradient: torch.Tensor, blocks: Blocks | None = None) -> torch.Tensor:
         """The bias' gradient (H, L, M), float32."""
         blocks = blocks or self._blocks("bias")
         grid = triton.cdiv(self.n_rows, blocks.rows), triton.cdiv(self.n_keys, blocks.columns)
         share, n_shares = _shares(self.batch, math.prod(grid))
         shape = n_shares, self.n_heads, self.length, self.n_keys
-        found = torch.empty(shape, dtype=torch.float32, device=lse.device)
+        found = torch.empty(shape, dtype=torch.float32, device=stats.device)
         kernels.bias_gradient[*grid, n_shares](
-            *self._given(), gradient, lse, delta, found, self.batch, self.n_heads, self.n_rows, *self._keys(), share,
+            *self._given(), gradient, stats, found, self.batch, self.n_heads, self.n_rows, *self._keys(), share,
             **self._options(blocks),
         )  # fmt: skip
         return _added(found)
@@ -182,9 +180,9 @@ def _gradients(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """Gradients of query, key, value and bias."""
     problem = Problem(query_BLHD, key_BMD, value_BMD, bias_HLM)
-    of_query, delta = problem.query_gradient(out_BLHD, lse_BR, gradient_BLHD)
-    of_key, of_value = problem.key_gradients(lse_BR, delta, gradient_BLHD)
-    of_bias = problem.bias_gradient(lse_BR, delta, gradient_BLHD)
+    of_query, stats = problem.query_gradient(out_BLHD, lse_BR, gradient_BLHD)
+    of_key, of_value = problem.key_gradients(stats, gradient_BLHD)
+    of_bias = problem.bias_gradient(stats, gradient_BLHD)
     return of_query, of_key.to(key_BMD.dtype), of_value.to(value_BMD.dtype), of_bias.to(bias_HLM.dtype)
 
 
