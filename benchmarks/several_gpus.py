@@ -76,10 +76,17 @@ def work(given: argparse.Namespace) -> None:
     device = share.device("cpu" if given.tiny else "cuda")
     if not given.tiny:
         torch.cuda.set_device(share.local_rank)
-    rates = {name: trials_per_second(name, given.tiny, share) for name in ("mindbridge", "sttm")}
-    rates["stable diffusion 1.5"] = pictures_per_second(given, share, device)
-    if share.rank == 0:
-        given.worker.write_text(json.dumps(rates))
+    rates: dict[str, float] = {}
+
+    def keep(name: str, rate: float) -> None:
+        rates[name] = rate
+        if share.rank == 0:
+            print(f"{share.world} together  {name}  {rate:.5g} a second", flush=True)
+            given.worker.write_text(json.dumps(rates))
+
+    for name in ("mindbridge", "sttm"):
+        keep(name, trials_per_second(name, given.tiny, share))
+    keep("stable diffusion 1.5", pictures_per_second(given, share, device))
     torch.distributed.destroy_process_group()
 
 
