@@ -30,19 +30,23 @@ Kernel = Literal["forward", "query", "key", "bias"]
 
 @dataclass(frozen=True)
 class Blocks:
-    """How a kernel cuts the scores, rows x columns (powers of two, at most 128), and Triton's warps and stages."""
+    """How a kernel cuts the scores, rows x columns (powers of two, at most 128), and how Triton compiles it.
+
+    ``registers`` is the most that a thread may have, None for no limit: fewer let more programs share a processor.
+    """
 
     rows: int
     columns: int
     warps: int
     stages: int
+    registers: int | None = None
 
 
 BLOCKS: dict[tuple[Kernel, int], Blocks] = {
     ("forward", 64): Blocks(128, 64, 8, 3),
     ("query", 64): Blocks(64, 64, 4, 2),
-    ("key", 64): Blocks(64, 64, 4, 2),
-    ("bias", 64): Blocks(64, 64, 4, 2),
+    ("key", 64): Blocks(64, 64, 4, 2, 168),
+    ("bias", 64): Blocks(64, 64, 4, 2, 168),
     ("forward", 128): Blocks(128, 64, 8, 2),
     ("query", 128): Blocks(64, 64, 8, 2),
     ("key", 128): Blocks(64, 64, 8, 2),
@@ -142,10 +146,11 @@ class Problem:
         rest = self.n_keys % blocks.columns
         return {"WHOLE": self.n_keys - rest, "TAIL": max(16, triton.next_power_of_2(rest)) if rest else 0}
 
-    def _options(self, blocks: Blocks) -> dict[str, int]:
+    def _options(self, blocks: Blocks) -> dict[str, int | None]:
         return {
             "D": self.width, "WIDTH": max(16, triton.next_power_of_2(self.width)), "ROWS": blocks.rows,
             "COLUMNS": blocks.columns, "num_warps": blocks.warps, "num_stages": blocks.stages,
+            "maxnreg": blocks.registers,
         }  # fmt: skip
 
 
