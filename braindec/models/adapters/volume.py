@@ -1,6 +1,6 @@
 """Patches of a brain volume: voxels of any grid, laid into one common volume and cut into cubes.
 
-Legend: B batch, S voxels, T time, M cells of the common volume near voxels, K neighbours, P patches.
+Legend: B batch, S voxels, T time, C = B x T, M cells of the common volume near voxels, K neighbours, P patches.
 """
 
 from __future__ import annotations
@@ -135,8 +135,10 @@ class VolumePatches(nn.Module):
     def forward(self, signal_BST: torch.Tensor, subject: str) -> torch.Tensor:
         """Patches (B, P, patch^3 * T), cells of a patch in their order, time fastest."""
         cell_M, source_MK, weight_MK = (getattr(self, f"{n}_of_{subject}") for n in ("cell", "source", "weight"))
-        values_BMT = weight_MK[:, 0, None].to(signal_BST.dtype) * signal_BST[:, source_MK[:, 0]]
-        for k in range(1, source_MK.shape[1]):
-            values_BMT = values_BMT + weight_MK[:, k, None].to(signal_BST.dtype) * signal_BST[:, source_MK[:, k]]
+        # Each cell's weighted sum of voxels in one pass, all trials and times of a voxel beside each other.
+        table_SC = signal_BST.transpose(0, 1).flatten(1)
+        weight_MK = weight_MK.to(signal_BST.dtype)
+        sums_MC = nn.functional.embedding_bag(source_MK, table_SC, per_sample_weights=weight_MK, mode="sum")
+        values_BMT = sums_MC.unflatten(1, (len(signal_BST), -1)).transpose(0, 1)
         volume = signal_BST.new_zeros(len(signal_BST), self.n_cells, signal_BST.shape[2])
         return volume.index_copy(1, cell_M, values_BMT).reshape(len(signal_BST), self.n_patches, -1)
