@@ -243,7 +243,7 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="toy size, for a CPU")
-    parser.add_argument("--batch", type=int, default=491, help="captions together")
+    parser.add_argument("--batch", type=int, default=982, help="captions together")
     parser.add_argument("--steps", type=int, default=8, help="steps of the mapper's training")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=85.0, help="begin no part that would end after this time")
