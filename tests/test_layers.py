@@ -50,6 +50,7 @@ FLOORS = {
     "imagery": 7,
     "synthesise": 7,
     "variants": 7,
+    "region_pictures": 7,
     "over_time": 8,
     "over_space": 8,
 }

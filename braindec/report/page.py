@@ -15,6 +15,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from braindec.artifacts import atomic_write
+from braindec.report.clear_of_chance import clear_of_chance
 from braindec.report.contact_sheet import contact_sheet
 from braindec.report.content import DECODED, ReportContent
 from braindec.report.gallery import Material, Series, default_metric, gallery_data, overview
@@ -198,11 +199,15 @@ def _line(rows: pd.DataFrame, x: np.ndarray) -> Trajectory:
     chances = pd.to_numeric(rows["chance"], errors="coerce")
     chance = None if chances.isna().any() else float(chances.mean())
     value, low, high = (pd.to_numeric(rows[c], errors="coerce").to_numpy(float) for c in ("value", "low", "high"))
-    return Trajectory(x, value, low, high, chance)
+    marked = clear_of_chance(rows) if "p_corrected" in rows.columns else None
+    return Trajectory(x, value, low, high, chance, marked)
 
 
 def time_panels(table: pd.DataFrame | None) -> list[dict[str, Any]]:
-    """One plot a metric: score against the centre of the window, in milliseconds from onset."""
+    """One plot a metric: score against the centre of the window, in milliseconds from onset.
+
+    Dots mark windows better than chance after correction for their number; older tables have no such p-values.
+    """
     panels = []
     for metric, rows in [] if table is None else table.groupby("metric", sort=False):
         rows = rows.sort_values("start_s")
