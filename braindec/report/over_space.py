@@ -12,9 +12,9 @@ from braindec.report.brain_maps import colour_limits
 from braindec.report.clear_of_chance import LEVEL, clear_of_chance
 
 TIME_CAPTION = (
-    "A decoder of its own in every window: from each region alone, and what is lost of the whole window's score without "
-    "the region. Dots: better than chance, or a loss, with p below 0.05 after correction for all regions and windows "
-    "(sign flips, maximal statistic). The line is the onset."
+    "A decoder of its own in every window: from each region alone, and what is lost of the whole window's score "
+    "without the region. Dots: better than chance, or a loss, with p below 0.05 after correction for all regions and "
+    "windows (sign flips, maximal statistic). The line is the onset."
 )
 _WHOLE = "everything"
 
