@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from braindec.report.axis_panels import space_panels, time_panels
 from braindec.report.brain_maps import standard_places
 from braindec.report.clear_of_chance import clear_of_chance
 from braindec.report.contact_sheet import labelled_sheet
 from braindec.report.over_space import _score_limits, draw_heat_maps
 from braindec.report.over_time import draw_over_time
-from braindec.report.page import space_panels, time_panels
 from braindec.report.synthesis import resemblance_tables, summary, write_synthesis
 from braindec.types import DataError, Space
 
