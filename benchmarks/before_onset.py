@@ -12,8 +12,10 @@ Every test decodes -0.1 to 0 s, four people held out at a time, with the parts o
 3. The low-pass filter in the file, from its spectrum; the responses of all other people after 50 ms, as a source that
    is 0 before, sent through such a filter of zero phase, against a person's maps before onset.
 4. Sign-flipped noise plus that filter's ringing, decoded.
+5. What decoders of moments before onset say of later ones, and whether categories follow each other at random in the
+   events of things_eeg1.
 
-Prints a table and writes ``before_onset.json``. About 10 minutes on one core.
+Prints a table and writes ``before_onset.json``. About 10 minutes on an idle core.
 
 Legend: P people, C categories, S channels, T time points.
 """
@@ -24,11 +26,12 @@ import argparse
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.signal import firwin
 
 from braindec.contracts import FitContext, TrainingData
@@ -75,7 +78,8 @@ class Accuracy:
         one_hot = np.eye(len(self.names), dtype=np.float32)[:, None, :]
         self.target = {"concepts": TargetEmbeddings("concepts", tuple(map(str, self.names)), one_hot)}
 
-    def __call__(self, trials: Trials, own_N: np.ndarray | None = None) -> float:
+    def __call__(self, trials: Trials, own_N: np.ndarray | None = None, shown: Trials | None = None) -> float:
+        """Fitted on training people's ``trials``, asked about test people's ``shown`` (the same without one)."""
         own_N = self.truth_N if own_N is None else own_N
         trials = replace(trials, table=trials.table.assign(stimulus_id=self.names[own_N]))
         right = []
@@ -83,7 +87,8 @@ class Accuracy:
             decoder = LinearDiscriminant()
             data = TrainingData({GROUP: trials.select(fold.train)}, {}, self.target)
             decoder.fit(data, FitContext(0, "cpu", Path()))
-            right.append(decoder.linear_scores(trials.select(fold.test)).argmax(axis=1) == own_N[fold.test])
+            asked = (trials if shown is None else shown).select(fold.test)
+            right.append(decoder.linear_scores(asked).argmax(axis=1) == own_N[fold.test])
         return float(np.concatenate(right).mean())
 
 
@@ -206,6 +211,45 @@ def people(trials: Trials) -> np.ndarray:
     return trials.signal.reshape(-1, 5, *trials.signal.shape[1:]).astype(np.float64) * 1e6
 
 
+def repeats(trials: Trials) -> dict[str, dict[str, float]]:
+    """Accuracy at 200 to 220 ms of occipital decoders of 20 ms before onset: high for the same maps, 0 for opposite."""
+    accuracy, found = Accuracy(trials), {}
+    for start_s in (-0.1, -0.08, -0.06, -0.04, -0.02):
+        early, late = (occipital_mean(trials, own_s) for own_s in (start_s, 0.2))
+        found[f"{start_s:+.2f} s"] = {"accuracy_at_200_ms": accuracy(early, shown=late)}
+    return found
+
+
+def occipital_mean(trials: Trials, start_s: float) -> Trials:
+    """Scaled occipital maps, mean over 20 ms."""
+    for part in (Region("occipital", REGIONS["occipital"]), MapScale(), Window(start_s, start_s + 0.02)):
+        part.fit(trials)
+        trials = part.apply(trials)
+    return replace(trials, signal=trials.signal.mean(axis=2, keepdims=True), times_s=None)
+
+
+def order_of_categories(root: Path, categories: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Chi-squared p-value that a picture's category does not depend on that of one to three pictures earlier."""
+    from scipy.stats import chi2_contingency
+
+    concepts = pd.read_csv(root / "things_eeg1_erps" / "things_concepts.tsv", sep="\t")["uniqueID"]
+    members = pd.read_csv(root / "things_eeg1_erps" / "cat_dataframe.csv", index_col=0)
+    rows = {c: members.loc["body part" if c == "body" else c].dropna().astype(int) for c in categories}
+    own = {concept: number for number, c in enumerate(categories) for concept in concepts.iloc[rows[c]]}
+    found = {}
+    for path in sorted((root / "things_eeg1").glob("sub-*/eeg/*_events.tsv")):
+        events = pd.read_csv(path, sep="\t")
+        events = events[events["isteststim"] == 0] if "isteststim" in events else events
+        category = events["object"].map(own).fillna(len(categories)).to_numpy(int)
+        sequence, p = events["sequencenumber"].to_numpy(), {}
+        for back in (1, 2, 3):
+            kept = (sequence[back:] == sequence[:-back]) & (category[back:] < len(categories))
+            table = pd.crosstab(category[back:][kept], category[:-back][kept])
+            p[f"p_{back}_back"] = chi2_contingency(table).pvalue
+        found[path.parts[-3]] = p
+    return found
+
+
 def simulated(trials: Trials, cut_hz: float, n: int) -> dict[str, dict[str, float]]:
     """Accuracy of noise before onset plus the ringing of the mean response over people."""
     from scipy.stats import trim_mean
@@ -225,14 +269,16 @@ def simulated(trials: Trials, cut_hz: float, n: int) -> dict[str, dict[str, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path(os.environ.get("BRAINDEC_DATA", "data")) / "things_eeg1_erps")
+    parser.add_argument("--root", type=Path, default=Path(os.environ.get("BRAINDEC_DATA", "data")))
     parser.add_argument("--out", type=Path, default=Path("outputs/before_onset"))
     parser.add_argument("--permutations", type=int, default=500)
     asked = parser.parse_args()
-    trials = ThingsEEG1ERPs(str(asked.root)).trials(GROUP)
+    trials = ThingsEEG1ERPs(str(asked.root / "things_eeg1_erps")).trials(GROUP)
     few = max(1, asked.permutations // 10)
     cut_hz = cut_off_hz(people(trials), 250.0)
     found = {
+        "order": order_of_categories(asked.root, sorted(set(trials.table["concept"]))),
+        "repeats": repeats(trials),
         "cut_off_hz": cut_hz,
         "filter": {f"{hz:.1f} Hz": filter_test(trials, hz, 4 * asked.permutations) for hz in (cut_hz, 30.0)},
         "simulated": {f"{hz:.1f} Hz": simulated(trials, hz, few) for hz in (cut_hz, 30.0)},

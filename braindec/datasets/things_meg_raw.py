@@ -54,7 +54,7 @@ class ThingsMEGRaw(CachedReader):
     images, zero_shot, test_set, image_size_px, cache_dir : as in `braindec.datasets.things_meg.ThingsMEG`.
     window_s, rate_hz : the trial's window around onset (end excluded) and its sampling rate; the defaults give the 281
         samples of the published trials.
-    band_hz : pass band (low, high) of a filter over the whole run, or None.
+    band_hz : pass band (low, high) of a zero-phase filter over the whole run, or None.
     bad_sensors : sensors that are left out; the default is the one that the publishers drop.
     bad_positions : what to do with further sensors that are constant, or not finite.
     """

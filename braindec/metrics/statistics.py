@@ -149,8 +149,9 @@ def paired_difference(
 ) -> PairedDifference:
     """Compare two runs on the subjects and stimuli that both scored.
 
-    The interval is the bootstrap's over stimuli (nested over subjects); the p-value flips the sign of whole stimuli,
-    jointly in all subjects, exactly for up to 12 stimuli and by ``n_resamples`` random patterns otherwise.
+    The interval is the bootstrap's over stimuli (nested over subjects); the p-value takes the subjects as given and
+    flips the sign of whole stimuli, jointly in all subjects, exactly for up to 12 stimuli and by ``n_resamples`` random
+    patterns otherwise.
 
     Raises
     ------

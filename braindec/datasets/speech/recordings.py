@@ -63,7 +63,7 @@ class SpeechRecordings(CachedReader):
     ----------
     root : the data set's folder.
     rate_hz : sampling rate to which recordings are brought.
-    band_hz : pass band (low, high) of a filter over the whole run; None for none.
+    band_hz : pass band (low, high) of a zero-phase filter over the whole run; None for none.
     window_s, offset_s, passage_s, least_gap_s : see `braindec.signals.passages.SegmentPlan`.
     cache_dir : where signals are kept for memory-mapping; None: they are read into memory each time.
     bad_positions : what to do with channels that are constant, or not finite.
