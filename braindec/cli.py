@@ -25,7 +25,7 @@ COMMANDS = {
     "compare": "paired comparison of runs, with intervals:  runs=[DIR,DIR]",
     "leaderboard": "collect runs on one page beside published figures:  folder=DIR",
     "prepare": "verify a data set's files, build its caches, embed its stimuli:  dataset=NAME",
-    "demo": "train, reconstruct and evaluate on the simulated data set",
+    "demo": "train, reconstruct and evaluate in one go, on the simulated data set unless told otherwise",
     "weights": "list, check or fetch weights of frozen networks:  braindec weights list",
     "doctor": "check Python, torch, GPU, disk, data folders and weights",
     "completion": "print a shell completion script:  braindec completion bash",

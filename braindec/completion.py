@@ -26,7 +26,9 @@ _OWN_GROUPS: dict[str, set[str]] = {
     "reconstruct": {"stage"},
     "synthesise": {"stage"},
     "evaluate": {"metric"},
-    "prepare": {"dataset"},
+    "prepare": {"dataset", "target"},
+    "imagery": {"dataset"},
+    "maps": set(),
     "pretrain": {"dataset", "decoder", "pretraining"},
     "compare": set(),
     "leaderboard": set(),
@@ -66,7 +68,7 @@ def candidates(typed: list[str]) -> list[str]:
         chosen = value.rpartition(",")[0].lstrip("[")
         before = f"{group}={opened}{chosen}{',' if chosen else ''}"
         return [before + path.stem for path in sorted((folder / group).glob("*.yaml"))]
-    return [f"{name}=" for name in (*sorted(groups), *_keys_of(folder / f"{command}.yaml"))]
+    return [f"{name}=" for name in (*sorted(groups), *keys_of(folder, command))]
 
 
 def groups_of(folder: Path, command: str) -> set[str]:
@@ -76,9 +78,16 @@ def groups_of(folder: Path, command: str) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_dir()} - {"hydra", "frozen", "pretraining"}
 
 
-def _keys_of(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines()
-    keys = [line.split(":")[0] for line in lines if line[:1].isalpha() and ":" in line]
-    return [key for key in keys if key not in ("defaults", "hydra")]
+def keys_of(folder: Path, command: str) -> dict[str, list[str]]:
+    """Keys of a command's configuration, each with its YAML lines; its own values stand in place of ``train``'s."""
+    path = folder / f"{command}.yaml"
+    lines = path.read_text().splitlines() if path.exists() else []
+    keys = keys_of(folder, "train") if "  - train" in lines else {}
+    key = ""
+    for line in lines:
+        if line[:1].isalpha():
+            key = line.split(":")[0]
+            keys[key] = []
+        if key and line.strip() and not line.startswith("#"):
+            keys[key].append(line)
+    return {key: own for key, own in keys.items() if key not in ("defaults", "hydra")}

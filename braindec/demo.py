@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 def run(config: DictConfig) -> None:
     """What ``braindec demo`` does."""
     started = time.perf_counter()
-    log.info("simulating subjects, fitting decoders, predicting held-out scenes ...")
+    log.info("reading subjects, fitting decoders, predicting test trials ...")
     folder = train.train(config)
     if config.stages:
         log.info("reconstructing pictures and words ...")

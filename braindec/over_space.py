@@ -21,18 +21,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from braindec.artifacts import array_hash, atomic_write, safe_name, write_json, write_table
+from braindec.artifacts import array_hash, safe_name, write_table
 from braindec.compose import checked
 from braindec.console import progress
 from braindec.experiment import Experiment
+from braindec.metrics.statistics import corrected_p, differences
+from braindec.region_pictures import ALONE, REGIONS, TIMED_REGIONS, WITHOUT, draw_drops, draw_windows
 from braindec.report.brain_maps import Style
 from braindec.signals.synthetic import unknown_region
 from braindec.train import Recording, read_recording
 from braindec.types import DataError, Trials
 from braindec.variants import (
     IntervalOver,
+    ScoredVariant,
+    better_first,
+    chance_p,
     lost,
     train_and_score,
     variant_config,
@@ -49,12 +52,6 @@ log = logging.getLogger(__name__)
 
 OWN_KEYS = ("regions", "atlas", "atlas_names", "silence", "style", "window_s", "step_s", "interval_over")
 WHOLE = "everything"
-ALONE, WITHOUT = "alone", "without"
-REGIONS, TIMED_REGIONS = "regions", "regions_over_time"
-DROP_CAPTION = (
-    "Score of the whole recording less that without the region, a decoder of its own each, mean over subjects; where "
-    "regions overlap, the largest. Intervals stand in the plots over space and in the tables."
-)
 
 
 @dataclass(frozen=True)
@@ -92,6 +89,8 @@ def over_space(config: DictConfig) -> pd.DataFrame:
     ``use`` is ``alone`` or ``without``; the region ``everything`` is the whole recording. ``n_positions`` is the mean
     over subjects. Rows ``without`` have ``drop, drop_low, drop_high``: what is lost of ``everything``, with the
     interval of the paired differences. With ``window_s`` there are ``start_s, stop_s`` too, a set of rows each window.
+    Intervals are of one row by itself. ``p_corrected`` is the p-value that a score is chance, and ``drop_p_corrected``
+    that nothing is lost, each corrected for all rows of the metric that have one.
 
     Raises
     ------
@@ -108,10 +107,12 @@ def over_space(config: DictConfig) -> pd.DataFrame:
     windows: tuple[tuple[float, float] | None, ...] = (None,)
     if config.window_s is not None:
         windows = windows_of(recording, config.window_s, config.step_s or config.window_s)
-    rows: list[dict[str, Any]] = []
+    cells: list[_Cell] = []
     for window in progress(windows, "windows") if config.window_s is not None else windows:
-        rows += _window_rows(config, recording, source, chosen, window)
-    table = pd.DataFrame(rows)
+        cells += _window_cells(config, recording, source, chosen, window)
+    table = pd.DataFrame([row for cell in cells for row in cell.rows])
+    table["p_corrected"] = chance_p([cell.scored for cell in cells], config)
+    table["drop_p_corrected"] = _drop_p(cells, table, config)
     name = "over_space" if config.window_s is None else "over_space_time"
     write_table(Path(config.run_dir) / f"{name}.csv", table)
     if config.window_s is None:
@@ -121,30 +122,55 @@ def over_space(config: DictConfig) -> pd.DataFrame:
     return table
 
 
-def _window_rows(
+@dataclass(frozen=True)
+class _Cell:
+    """A region's use in a window: its rows of the table, its scores, and the items of what is lost, metric by metric.
+
+    ``losses`` is empty for what nothing is left out of.
+    """
+
+    rows: list[dict[str, Any]]
+    scored: ScoredVariant
+    losses: dict[str, pd.DataFrame]
+
+
+def _window_cells(
     config: DictConfig,
     recording: Recording,
     source: str | None,
     chosen: Mapping[str, list[str] | None],
     window: tuple[float, float] | None,
-) -> list[dict[str, Any]]:
-    """Rows of every region and use, in one window of time or in the whole trial."""
-    rows: list[dict[str, Any]] = []
-    whole = None
+) -> list[_Cell]:
+    """Every region and use, in one window of time or in the whole trial."""
+    cells: list[_Cell] = []
     variants = [(WHOLE, None, ALONE)] + [(name, own, use) for use in (ALONE, WITHOUT) for name, own in chosen.items()]
     for name, names, use in progress(variants, "regions"):
         variant = _variant(config, source, name, names, use, window)
         scored = train_and_score(variant, recording, config.interval_over)
-        whole = whole or scored
         about = {"region": name, "use": use, "n_positions": _n_positions(recording, name, names, use)}
         if window is not None:
             about |= {"start_s": window[0], "stop_s": window[1]}
+        cell = _Cell([], scored, {})
         for row in scored.rows:
             drop: dict[str, float | None] = dict.fromkeys(("drop", "drop_low", "drop_high"))
             if use == WITHOUT:
-                drop |= lost(whole, scored, row["metric"], row["direction"], config.n_resamples, config.seed)
-            rows.append({**about, **row, **drop})
-    return rows
+                pair = better_first(cells[0].scored, scored, row["metric"], row["direction"])
+                cell.losses[row["metric"]] = differences(*pair)
+                drop |= lost(*pair, config.n_resamples, config.seed)
+            cell.rows.append({**about, **row, **drop})
+        cells.append(cell)
+    return cells
+
+
+def _drop_p(cells: Sequence[_Cell], table: pd.DataFrame, config: DictConfig) -> pd.Series:
+    """p-value of every row ``without`` that nothing is lost, corrected for their number, a metric at a time."""
+    import pandas as pd
+
+    found = pd.Series(float("nan"), index=table.index)
+    for metric, rows in table[table["use"] == WITHOUT].groupby("metric", sort=False):
+        losses = [cell.losses[str(metric)] for cell in cells if cell.losses]
+        found[rows.index] = corrected_p(losses, config.n_resamples, config.seed)
+    return found
 
 
 def _variant(
@@ -187,99 +213,6 @@ def with_atlas(config: DictConfig, recording: Recording) -> tuple[Recording, str
     trials = {s: atlas_rois(own, config.atlas, names, only) for s, own in recording.trials.items()}
     masks = {f"{subject}/{name}": mask for subject, own in trials.items() for name, mask in own.rois.items()}
     return replace(recording, trials=trials), f"{config.atlas} {array_hash(masks)[:12]}"
-
-
-def draw_drops(
-    config: DictConfig, recording: Recording, chosen: Mapping[str, list[str] | None], table: pd.DataFrame
-) -> None:
-    """What each region's removal takes from each score, at its positions: pictures, and volumes of voxels."""
-    from braindec.datasets.nifti import write_map
-
-    folder = Path(config.run_dir) / REGIONS
-    pictures = []
-    for metric, rows in table[table["use"] == WITHOUT].groupby("metric", sort=False):
-        drops = rows.set_index("region")["drop"].astype(float)
-        for who, trials in distinct_people(recording, chosen).items():
-            lost_S1 = at_positions(trials, chosen, {name: np.array([drops[name]]) for name in chosen})
-            file = safe_name(f"drop_{metric}_{who}")
-            if trials.space.grid_index is not None:
-                write_map(folder / f"{file}.nii.gz", lost_S1[:, 0], trials.space)
-            title = f"{who}, {metric}: lost without the region"
-            pictures.append(_drawn(folder / f"{file}.png", lost_S1, trials, None, chosen, title, DROP_CAPTION, config))
-    write_json(folder / "pictures.json", pictures)
-
-
-def draw_windows(
-    config: DictConfig, recording: Recording, chosen: Mapping[str, list[str] | None], table: pd.DataFrame
-) -> None:
-    """Heat maps of regions x windows, and topographies a window where positions have places."""
-    from braindec.report.over_space import TIME_CAPTION, draw_heat_maps
-
-    folder = Path(config.run_dir) / TIMED_REGIONS
-    pictures = []
-    for metric, rows in table.groupby("metric", sort=False):
-        file = safe_name(f"windows_{metric}")
-        with atomic_write(folder / f"{file}.png") as out:
-            out.write(draw_heat_maps(rows))
-        title = f"{metric}: regions over time"
-        pictures.append({"title": title, "file": f"{file}.png", "caption": TIME_CAPTION})
-        drops = rows[rows["use"] == WITHOUT].pivot(index="region", columns="start_s", values="drop").astype(float)
-        stops = rows.drop_duplicates("start_s").set_index("start_s")["stop_s"]
-        centres_s = np.array([(start + stops[start]) / 2 for start in drops.columns])
-        for who, trials in distinct_people(recording, chosen).items():
-            lost_ST = at_positions(trials, chosen, {name: drops.loc[name].to_numpy() for name in chosen})
-            title = f"{who}, {metric}: lost without the region"
-            path = folder / f"{safe_name(f'drop_{metric}_{who}')}.png"
-            pictures.append(_drawn(path, lost_ST, trials, centres_s, chosen, title, DROP_CAPTION, config))
-    write_json(folder / "pictures.json", pictures)
-
-
-def distinct_people(recording: Recording, chosen: Mapping[str, list[str] | None]) -> dict[str, Trials]:
-    """Subjects whose regions lie at different positions; one stands for all where they are the same in everyone."""
-    from braindec.signals.regions import region_mask
-
-    keys = {}
-    for subject, trials in recording.trials.items():
-        masks = {name: region_mask(trials, name, names) for name, names in chosen.items()}
-        places = {} if trials.space.grid_index is None else {"/grid": trials.space.grid_index}
-        keys[subject] = array_hash({**masks, **places})
-    if len(set(keys.values())) == 1 and len(keys) > 1:
-        return {"all subjects": next(iter(recording.trials.values()))}
-    return dict(recording.trials)
-
-
-def at_positions(
-    trials: Trials, chosen: Mapping[str, list[str] | None], values: Mapping[str, np.ndarray]
-) -> np.ndarray:
-    """Values (T,) of regions at their positions (S, T): the largest of overlapping regions, 0 outside all."""
-    from braindec.signals.regions import region_mask
-
-    layers = [
-        np.where(region_mask(trials, name, names)[:, None], values[name][None, :], -np.inf)
-        for name, names in chosen.items()
-    ]
-    found_ST = np.stack(layers).max(axis=0)
-    return np.where(np.isfinite(found_ST), found_ST, 0.0)
-
-
-def _drawn(
-    path: Path,
-    values_ST: np.ndarray,
-    trials: Trials,
-    times_s: np.ndarray | None,
-    chosen: Mapping[str, list[str] | None],
-    title: str,
-    caption: str,
-    config: DictConfig,
-) -> dict[str, str]:
-    """Draw a map into a file; returns its entry of ``pictures.json``."""
-    from braindec.report.brain_maps import draw_map
-    from braindec.signals.regions import region_mask
-
-    masks = {name: region_mask(trials, name, names) for name, names in chosen.items()}
-    with atomic_write(path) as out:
-        out.write(draw_map(values_ST, trials.space, times_s, masks, title, config.style))
-    return {"title": title, "file": path.name, "caption": caption}
 
 
 def regions_of(config: DictConfig, recording: Recording) -> dict[str, list[str] | None]:

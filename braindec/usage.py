@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from braindec.cli import COMMANDS
-from braindec.completion import groups_of
+from braindec.completion import groups_of, keys_of
 from braindec.locations import configs_folder
 
 
@@ -15,10 +15,8 @@ def print_usage(command: str) -> None:
     lines = path.read_text().splitlines() if path.exists() else []
     print("\n".join(line.removeprefix("# ") for line in lines if line.startswith("# ")))
     print("\nkeys and their values:")
-    # ``demo`` and the like take the keys of ``train``, with values of their own.
-    sources = [lines] if "  - train" not in lines else [(folder / "train.yaml").read_text().splitlines(), lines]
-    for source in sources:
-        print("\n".join(f"  {line}" for line in _keys(source)))
+    for own in keys_of(folder, command).values():
+        print("\n".join(f"  {line}" for line in own))
     groups = sorted(groups_of(folder, command))
     if groups:
         print("\nconfig groups and their options (several in order: target=[pixels,words]):")
@@ -29,11 +27,3 @@ def print_usage(command: str) -> None:
         "\nA key of a part is set by its path, e.g. decoder.selection=kfold. --cfg job prints the composed"
         "\nconfiguration, -m runs several (seed=1,2,3), --config-dir DIR adds config groups of your own."
     )
-
-
-def _keys(lines: list[str]) -> list[str]:
-    """Lines of a YAML text from its first key after ``defaults`` on."""
-    start = next(
-        (i for i, line in enumerate(lines) if line[:1].isalpha() and not line.startswith("defaults")), len(lines)
-    )
-    return [line for line in lines[start:] if line.strip() and not line.startswith("hydra")]

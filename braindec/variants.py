@@ -86,6 +86,10 @@ class ScoredVariant:
     rows: list[dict[str, Any]]
     items: pd.DataFrame
 
+    def items_of(self, metric: str) -> pd.DataFrame:
+        """The items of one metric."""
+        return self.items[self.items["metric"] == metric]
+
 
 def train_and_score(
     variant: DictConfig, recording: Recording, interval_over: IntervalOver = "stimulus"
@@ -133,16 +137,37 @@ def score_variant(
     return ScoredVariant(rows, items)
 
 
-def lost(
-    whole: ScoredVariant, part: ScoredVariant, metric: str, direction: Direction, n_resamples: int, seed: int
-) -> dict[str, float]:
-    """What a variant lacks of the whole's score, ``drop, drop_low, drop_high``: the 95% interval of paired differences.
+def chance_p(scored: Sequence[ScoredVariant], config: DictConfig) -> pd.Series:
+    """p-value of every row of the variants, in order, that its score is chance; NaN where chance is unknown.
 
-    Positive where the variant is worse, whichever way the metric is better.
+    Corrected for the number of variants, a metric at a time (`braindec.metrics.statistics.corrected_p`); what is
+    flipped is what intervals draw anew.
     """
+    import pandas as pd
+
+    from braindec.metrics.statistics import corrected_p
+
+    rows = pd.DataFrame([row for one in scored for row in one.rows])
+    found = pd.Series(float("nan"), index=rows.index)
+    for metric, own in rows.groupby("metric", sort=False):
+        if own["chance"].notna().all():
+            cells = [one.items_of(str(metric)) for one in scored]
+            cells = [cell.assign(value=cell["value"] - chance) for cell, chance in zip(cells, own["chance"])]
+            found[own.index] = corrected_p(cells, config.n_resamples, config.seed)
+    return found
+
+
+def better_first(
+    whole: ScoredVariant, part: ScoredVariant, metric: str, direction: Direction
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Items of the whole and of the part, in the order in which the first less the second is what the part lacks."""
+    own = (whole.items_of(metric), part.items_of(metric))
+    return own if direction == "higher" else own[::-1]
+
+
+def lost(first: pd.DataFrame, second: pd.DataFrame, n_resamples: int, seed: int) -> dict[str, float]:
+    """What the part of `better_first` lacks, ``drop, drop_low, drop_high``: the 95% interval of paired differences."""
     from braindec.metrics.statistics import paired_difference
 
-    own = [one.items[one.items["metric"] == metric] for one in (whole, part)]
-    first, second = own if direction == "higher" else own[::-1]
     found = paired_difference(first, second, n_resamples, seed)
     return {"drop": found.value, "drop_low": found.ci95[0], "drop_high": found.ci95[1]}

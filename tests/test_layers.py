@@ -50,6 +50,7 @@ FLOORS = {
     "imagery": 7,
     "synthesise": 7,
     "variants": 7,
+    "region_pictures": 7,
     "over_time": 8,
     "over_space": 8,
 }
@@ -64,6 +65,7 @@ ONLY_IN = {
     "open_clip": ("frozen", "stages"),
     "transformers": ("frozen", "stages"),
 }
+TYPE_FILES = {path.stem for path in (PACKAGE / "types").glob("*.py")} - {"__init__"}
 
 
 def _modules() -> list[Path]:
@@ -103,6 +105,16 @@ def test_heavy_libraries_stay_on_their_shelves(path: Path) -> None:
     for line, name in _imports(path):
         allowed = ONLY_IN.get(name.split(".")[0])
         assert allowed is None or _shelf(path) in allowed, f"{path}:{line}: {name} may be imported in {allowed} only"
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_types_are_imported_from_one_place(path: Path) -> None:
+    if _shelf(path) != "types":
+        for line, name in _imports(path):
+            within = name.removeprefix("braindec.types.")
+            assert within == name or within.split(".")[0] not in TYPE_FILES, (
+                f"{path}:{line}: import from braindec.types"
+            )
 
 
 def test_a_forbidden_import_is_seen(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class BIDSMEEG(BIDSRuns):
     stimulus, concept : columns of ``events.tsv`` with the stimulus (its id, and its file below ``images``) and its
         concept; no concept: the stimulus itself. Events without a stimulus (``n/a``) are left out.
     window_s, rate_hz : the trial's window around onset and its sampling rate.
-    band_hz : pass band (low, high) of a filter over the whole run, or None.
+    band_hz : pass band (low, high) of a zero-phase filter over the whole run, or None.
     meg_type : ``mag`` or ``grad``, which sensors of a MEG.
     images, image_size_px : folder of the pictures or WAV files below ``root``, and the side that pictures get.
     bad_positions : what to do with channels that are constant, or not finite.

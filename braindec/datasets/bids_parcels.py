@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from braindec.contracts import Progress, no_progress
+from braindec.contracts import Progress
 from braindec.datasets.bids_runs import BIDSRuns
 from braindec.datasets.cache import Block, assemble
+from braindec.datasets.cached import CachedReader
 from braindec.datasets.files import BadPositions, check_positions, fingerprint
 from braindec.datasets.fmriprep import REMEDY, outputs, repetition_time, runs_in_space
 from braindec.datasets.nifti import n_volumes, read_grid, read_masked
@@ -22,7 +23,7 @@ from braindec.datasets.parcels import Parcels, read_networks, read_parcels, reso
 from braindec.types import DataError, Series, Trials
 
 
-class BIDSParcels(BIDSRuns):
+class BIDSParcels(CachedReader, BIDSRuns):
     """Volumes from each event on, float32 (trial, parcel, volume), percent of the parcel's run mean.
 
     A run's linear trend is removed first; neither that nor the mean sees what was shown.
@@ -70,22 +71,6 @@ class BIDSParcels(BIDSRuns):
         self.repetition_time_s = repetition_time_s
         self.cache_dir = cache_dir
         self.bad_positions: BadPositions = bad_positions
-
-    def trials(self, subject: str) -> Trials:
-        """All trials of a subject.
-
-        Raises
-        ------
-        DataError
-            If a file is missing or cut, grids or repetition times differ between runs, parcels have no voxel or are
-            dead, or a trial leaves its run.
-        """
-        return self._trials(subject, None if self.cache_dir is None else Path(self.cache_dir), no_progress)
-
-    def prepare(self, subject: str, cache_dir: str, progress: Progress = no_progress) -> Path:
-        """Build the memory-mapped signal run by run and return its folder; continues an interrupted build."""
-        self._trials(subject, Path(cache_dir), progress)
-        return self._folder(Path(cache_dir), subject)
 
     def scanned(self) -> tuple[str, ...]:
         """Everybody with volumes in the space, of whatever task. Raises `DataError` when there is nobody."""
@@ -138,6 +123,7 @@ class BIDSParcels(BIDSRuns):
         return cache_dir / f"{self.name}-{subject}-{hashlib.sha256(self._options().encode()).hexdigest()[:10]}"
 
     def _trials(self, subject: str, cache_dir: Path | None, progress: Progress) -> Trials:
+        """Raises `DataError` also where runs differ in grid or repetition time, or a trial leaves its run."""
         runs = self.runs(subject)
         events = [self.events(path) for path in runs]
         brain, affine = read_grid(

@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from braindec.contracts import Progress, no_progress
+from braindec.contracts import Progress
 from braindec.datasets.cache import Block, assemble
+from braindec.datasets.cached import CachedReader
 from braindec.datasets.files import (
     BadPositions,
     ImageFiles,
@@ -37,7 +38,7 @@ REMEDY = "download OpenNeuro ds004212 (CC0; 78 GB preprocessed), or set the data
 _BLOCK = 512
 
 
-class ThingsMEG:
+class ThingsMEG(CachedReader):
     """MEG trials float32 (trial, sensor, time) in tesla, from the published ``preprocessed_P1-epo.fif`` files.
 
     Test trials show 200 pictures twelve times each; their concepts all occur in training too, with other pictures.
@@ -84,15 +85,6 @@ class ThingsMEG:
         if not found:
             raise DataError(f"{self._file('P1')}: missing, and so are those of P2, P3 and P4; {REMEDY}")
         return found
-
-    def trials(self, subject: str) -> Trials:
-        """All trials but catch trials. Raises `DataError` on missing, cut or inconsistent files."""
-        return self._trials(subject, None if self.cache_dir is None else Path(self.cache_dir), no_progress)
-
-    def prepare(self, subject: str, cache_dir: str, progress: Progress = no_progress) -> Path:
-        """Build the memory-mapped signal block by block and return its folder; continues an interrupted build."""
-        self._trials(subject, Path(cache_dir), progress)
-        return self._folder(Path(cache_dir), subject)
 
     def stimuli(self) -> Stimuli:
         """Every picture that any subject saw, decoded when asked for."""

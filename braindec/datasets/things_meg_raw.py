@@ -17,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from braindec.contracts import Progress, no_progress
+from braindec.contracts import Progress
 from braindec.datasets.cache import Block, assemble
+from braindec.datasets.cached import CachedReader
 from braindec.datasets.continuous import cut, resample
 from braindec.datasets.ctf import write_ctf
 from braindec.datasets.files import (
@@ -38,7 +39,7 @@ RATE_HZ = 1200.0
 _SENSORS_AT_ONCE = 64
 
 
-class ThingsMEGRaw:
+class ThingsMEGRaw(CachedReader):
     """MEG trials float32 (trial, sensor, time) in tesla, from ``sub-BIGMEG1/ses-01/meg/*_meg.ds``.
 
     Partition, test sets and catch trials are those of `braindec.datasets.things_meg.ThingsMEG`. Pictures have their
@@ -53,7 +54,7 @@ class ThingsMEGRaw:
     images, zero_shot, test_set, image_size_px, cache_dir : as in `braindec.datasets.things_meg.ThingsMEG`.
     window_s, rate_hz : the trial's window around onset (end excluded) and its sampling rate; the defaults give the 281
         samples of the published trials.
-    band_hz : pass band (low, high) of a filter over the whole run, or None.
+    band_hz : pass band (low, high) of a zero-phase filter over the whole run, or None.
     bad_sensors : sensors that are left out; the default is the one that the publishers drop.
     bad_positions : what to do with further sensors that are constant, or not finite.
     """
@@ -95,15 +96,6 @@ class ThingsMEGRaw:
         if not found:
             raise DataError(f"{self.root}: no sub-BIGMEG*/ses-*/meg/*_task-main_run-*_events.tsv; {REMEDY}")
         return tuple(found)
-
-    def trials(self, subject: str) -> Trials:
-        """All trials but catch trials. Raises `DataError` on missing, cut or inconsistent files."""
-        return self._trials(subject, None if self.cache_dir is None else Path(self.cache_dir), no_progress)
-
-    def prepare(self, subject: str, cache_dir: str, progress: Progress = no_progress) -> Path:
-        """Build the memory-mapped signal run by run and return its folder; continues an interrupted build."""
-        self._trials(subject, Path(cache_dir), progress)
-        return self._folder(Path(cache_dir), subject)
 
     def stimuli(self) -> Stimuli:
         """Every picture that any subject saw; decoded when asked for, where their names and files are known."""

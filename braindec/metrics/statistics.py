@@ -16,13 +16,12 @@ import numpy as np
 import pandas as pd
 
 from braindec.metrics.bootstrap import Statistic, resample
+from braindec.metrics.sign_flip import sign_flip_p
 from braindec.types import DataError
 
 Method = Literal["percentile", "bca"]
 
 LEVEL = 0.95
-_EXACT_LIMIT = 12
-"""Up to this many stimuli all sign patterns are enumerated in the permutation test (4,096)."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +149,28 @@ def paired_difference(
 ) -> PairedDifference:
     """Compare two runs on the subjects and stimuli that both scored.
 
-    The interval is the bootstrap's over stimuli (nested over subjects); the p-value flips the sign of whole stimuli,
-    jointly in all subjects, exactly for up to 12 stimuli and by ``n_resamples`` random patterns otherwise.
+    The interval is the bootstrap's over stimuli (nested over subjects); the p-value takes the subjects as given and
+    flips the sign of whole stimuli, jointly in all subjects, exactly for up to 12 stimuli and by ``n_resamples`` random
+    patterns otherwise.
+
+    Raises
+    ------
+    DataError
+        If the two runs have no subject and stimulus in common.
+    """
+    values_SIM = per_stimulus(differences(first, second))
+    resampled = resample(values_SIM, n_resamples, seed)
+    interval = percentile_interval(resampled.draws)[:, 0]
+    return PairedDifference(
+        value=float(resampled.value[0]),
+        ci95=(float(interval[0]), float(interval[1])),
+        n=values_SIM.shape[1],
+        p_value=float(sign_flip_p(values_SIM, n_resamples, seed)[0]),
+    )
+
+
+def differences(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """First run minus second run where both are scored: columns ``subject``, ``stimulus_id``, ``value``.
 
     Raises
     ------
@@ -163,16 +182,21 @@ def paired_difference(
     both = pd.concat(means, axis=1, join="inner", keys=["first", "second"]).dropna()
     if both.empty:
         raise DataError("paired comparison: the two runs have no scored subject and stimulus in common")
-    rows = both.reset_index()
-    values_SIM = per_stimulus(rows.assign(value=rows["first"] - rows["second"]))
-    resampled = resample(values_SIM, n_resamples, seed)
-    interval = percentile_interval(resampled.draws)[:, 0]
-    return PairedDifference(
-        value=float(resampled.value[0]),
-        ci95=(float(interval[0]), float(interval[1])),
-        n=values_SIM.shape[1],
-        p_value=_sign_flip_p(values_SIM[:, :, 0], n_resamples, seed),
-    )
+    return (both["first"] - both["second"]).rename("value").reset_index()
+
+
+def corrected_p(cells: Sequence[pd.DataFrame], n_resamples: int = 10_000, seed: int = 0) -> np.ndarray:
+    """p-values that each cell's mean is zero, corrected for the number of cells by their maximal statistic.
+
+    Parameters
+    ----------
+    cells : rows of each cell (``subject``, ``stimulus_id``, ``value``), values less what chance would give; cells are
+        of the same subjects and stimuli.
+    n_resamples, seed : as in `braindec.metrics.sign_flip.sign_flip_p`.
+    """
+    rows = pd.concat(list(cells), ignore_index=True)
+    cell = np.repeat(np.arange(len(cells)), [len(own) for own in cells])
+    return sign_flip_p(per_stimulus(rows, cell), n_resamples, seed)
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:
@@ -222,24 +246,3 @@ def _bca_interval(values_I: np.ndarray, draws_R: np.ndarray) -> np.ndarray | Non
     bias = norm.ppf(below)
     ends = bias + norm.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return np.quantile(draws_R, norm.cdf(bias + ends / (1 - acceleration * ends)))
-
-
-def _sign_flip_p(differences_SI: np.ndarray, n_resamples: int, seed: int) -> float:
-    """Two-sided p-value that the mean difference is zero, flipping the signs of stimuli."""
-    n_subjects, n = differences_SI.shape
-    defined_SI = ~np.isnan(differences_SI)
-    # The mean over subjects of means over stimuli is linear in the stimuli, so each stimulus has one contribution.
-    share_SI = defined_SI / np.maximum(defined_SI.sum(axis=1, keepdims=True), 1) / n_subjects
-    contribution_I = (np.where(defined_SI, differences_SI, 0.0) * share_SI).sum(axis=0)
-    observed = abs(contribution_I.sum())
-    threshold = observed - 1e-12 * max(1.0, observed)
-    if n <= _EXACT_LIMIT:
-        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        return float(np.mean(np.abs(signs @ contribution_I) >= threshold))
-    rng = np.random.default_rng(seed)
-    extreme = 0
-    chunk = max(1, 4_000_000 // n)
-    for start in range(0, n_resamples, chunk):
-        signs = rng.choice(np.array([-1.0, 1.0]), size=(min(chunk, n_resamples - start), n))
-        extreme += int(np.sum(np.abs(signs @ contribution_I) >= threshold))
-    return (extreme + 1) / (n_resamples + 1)

@@ -12,9 +12,10 @@ from braindec.artifacts import atomic_write
 from braindec.report.content import DECODED, ReportContent
 from braindec.report.gallery import Material, Series, default_metric
 from braindec.report.methods import provenance
-from braindec.report.page import Cell, notes_of, render
+from braindec.report.metric_panels import Cell
 from braindec.report.plots import Row, difference_bar, forest
-from braindec.report.words import finite, finite_interval, interval, label, number
+from braindec.report.rendering import render
+from braindec.report.words import banners, finite, finite_interval, interval, label, number
 from braindec.types import DataError
 
 PAIRED_COLUMNS = ("metric", "difference", "ci95", "p_permutation", "p_holm")
@@ -192,7 +193,7 @@ def write_comparison(path: Path, runs: list[ReportContent], paired: pd.DataFrame
         raise DataError("Comparison: the runs share no metric; evaluate them with the same metrics")
     directions = {name: runs[0].scores["metrics"][name]["direction"] for name in metrics}
     material, dropped = _material(runs, metrics)
-    notes = [*remarks, *notes_of(runs)]
+    notes = [*remarks, *_notes(runs)]
     for key in MUST_AGREE:
         if len({str(run.manifest.get(key)) for run in runs}) > 1:
             notes.insert(0, f"The runs differ in {label(key)}: they were not scored on the same footing.")
@@ -233,3 +234,12 @@ def write_comparison(path: Path, runs: list[ReportContent], paired: pd.DataFrame
     with atomic_write(path) as file:
         file.write(payload)
     return path
+
+
+def _notes(contents: Sequence[ReportContent]) -> tuple[str, ...]:
+    """Banners of several runs, each preceded by its run's title."""
+    return tuple(
+        f"{content.title}: {sentence}"
+        for content in contents
+        for sentence in banners(content.scores, content.manifest, content.warnings)
+    )

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from braindec.artifacts import atomic_write
-from braindec.report.page import Cell, render
+from braindec.report.metric_panels import Cell
+from braindec.report.rendering import render
 from braindec.report.words import finite, label, number
 from braindec.types import DataError
 

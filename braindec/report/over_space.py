@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from braindec.report.brain_maps import colour_limits
+from braindec.report.clear_of_chance import LEVEL, clear_of_chance
 
 TIME_CAPTION = (
-    "A decoder of its own in every window: from each region alone (dots: the 95% interval excludes chance), and what "
-    "is lost of the whole window's score without the region (dots: the interval of the paired differences excludes 0). "
-    "The line is the onset."
+    "A decoder of its own in every window: from each region alone, and what is lost of the whole window's score "
+    "without the region. Dots: better than chance, or a loss, with p below 0.05 after correction for all regions and "
+    "windows (sign flips, maximal statistic). The line is the onset."
 )
 _WHOLE = "everything"
 
@@ -23,8 +24,8 @@ def draw_heat_maps(rows: pd.DataFrame) -> bytes:
 
     Parameters
     ----------
-    rows : of one metric: ``region``, ``use``, ``start_s``, ``stop_s``, ``value``, ``low``, ``high``, ``chance``,
-        ``direction``, ``drop``, ``drop_low``, ``drop_high``.
+    rows : of one metric: ``region``, ``use``, ``start_s``, ``stop_s``, ``value``, ``chance``, ``direction``,
+        ``p_corrected``, ``drop``, ``drop_p_corrected``.
     """
     from matplotlib.figure import Figure
 
@@ -36,16 +37,14 @@ def draw_heat_maps(rows: pd.DataFrame) -> bytes:
     upper, lower = figure.subplots(2, 1, sharex=True)
     score = _grid(alone, names, starts, "value")
     higher = rows["direction"].iloc[0] == "higher"
-    clear = np.zeros(score.shape, dtype=bool)
-    if chance is not None:
-        clear = _grid(alone, names, starts, "low") > chance if higher else _grid(alone, names, starts, "high") < chance
+    clear = _grid(alone.assign(clear=clear_of_chance(alone)), names, starts, "clear") == 1
     limits = _score_limits(score, chance, higher)
     shown = _panel(upper, score, clear, names, starts, rows, limits)
     upper.set_title(f"{rows['metric'].iloc[0]}: each region alone", fontsize=10)
     figure.colorbar(shown, ax=upper, label="score")
     kept = [name for name in names if name != _WHOLE]
     loss = _grid(without, kept, starts, "drop")
-    clear = _grid(without, kept, starts, "drop_low") > 0
+    clear = (loss > 0) & (_grid(without, kept, starts, "drop_p_corrected") < LEVEL)
     shown = _panel(lower, loss, clear, kept, starts, rows, colour_limits(np.nan_to_num(loss)))
     lower.set_title("lost without the region", fontsize=10)
     lower.set_xlabel("ms from onset")

@@ -6,13 +6,18 @@ import io
 
 import pandas as pd
 
+from braindec.report.clear_of_chance import clear_of_chance
+
 
 def draw_over_time(table: pd.DataFrame) -> bytes:
     """A PNG with one panel a metric: score against the window's centre, 95% interval, chance and stimulus onset.
 
+    Dots mark windows that are better than chance after correction for their number.
+
     Parameters
     ----------
-    table : columns ``start_s``, ``stop_s``, ``metric``, ``value``, ``low``, ``high``, ``chance``.
+    table : columns ``start_s``, ``stop_s``, ``metric``, ``value``, ``low``, ``high``, ``chance``,
+        ``direction``, ``p_corrected``.
     """
     from matplotlib.figure import Figure
 
@@ -24,6 +29,8 @@ def draw_over_time(table: pd.DataFrame) -> bytes:
         if rows[["low", "high"]].notna().all(axis=None):
             panel.fill_between(centre_ms, rows["low"].astype(float), rows["high"].astype(float), color="0.85")
         panel.plot(centre_ms, rows["value"], color="#0a5c96")
+        clear = clear_of_chance(rows)
+        panel.scatter(centre_ms[clear], rows["value"][clear], s=16, color="#0a5c96", zorder=3)
         if rows["chance"].notna().all():
             panel.plot(centre_ms, rows["chance"], color="0.4", linestyle="--", linewidth=1)
         panel.axvline(0, color="0.4", linewidth=1)

@@ -238,13 +238,17 @@ def curves(title: str, x_name: str, lines: Mapping[str, tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class Trajectory:
-    """Scores along an axis: places x (n,), values, ends of their intervals (NaN where there are none), and chance."""
+    """Scores along an axis: places x (n,), values, ends of their intervals (NaN where there are none), and chance.
+
+    ``marked`` bool (n,) says which get a dot; None gives one to each of up to 12.
+    """
 
     x: np.ndarray
     value: np.ndarray
     low: np.ndarray
     high: np.ndarray
     chance: float | None
+    marked: np.ndarray | None = None
 
 
 def trajectory(title: str, x_name: str, line: Trajectory, onset: float | None = None, doubling: bool = False) -> Markup:
@@ -288,8 +292,8 @@ def trajectory(title: str, x_name: str, line: Trajectory, onset: float | None = 
     kept = np.isfinite(line.value)
     points = [at(x, y) for x, y in zip(place[kept], line.value[kept])]
     pieces.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}" class="curve c0"/>')
-    if len(points) <= 12:
-        pieces += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="mark own"/>' for x, y in points]
+    marked = np.full(len(points), len(points) <= 12) if line.marked is None else line.marked[kept]
+    pieces += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="mark own"/>' for (x, y), m in zip(points, marked) if m]
     pieces.append(
         f'<text x="{(left + right) / 2}" y="{bottom + 32}" class="tick" text-anchor="middle">{escape(x_name)}</text>'
     )

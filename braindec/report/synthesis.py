@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from braindec.artifacts import atomic_write, read_table
-from braindec.report.page import PAGE_BYTES, render
 from braindec.report.pictures import LADDER, encode, fit_budget
+from braindec.report.rendering import PAGE_BYTES, render
 from braindec.report.words import label
 
 MAX_CONCEPTS = 24

@@ -66,6 +66,18 @@ def test_drops_are_paired_differences_with_their_interval(timed: tuple[Path, pd.
     )
 
 
+def test_p_values_allow_for_the_number_of_regions_and_windows(timed: tuple[Path, pd.DataFrame]) -> None:
+    _, table = timed
+    rank = by_place(table, "words_forward_normalised_rank")
+    before, early, _ = sorted(table["start_s"].unique())
+    assert rank.loc[("alone", "everything", early), "p_corrected"] < 0.01
+    assert rank.xs(before, level="start_s")["p_corrected"].min() > 0.05
+    lost = rank.loc["without"]
+    assert lost.loc[("occipital", early), "drop_p_corrected"] < 0.05
+    assert lost.xs(before, level="start_s")["drop_p_corrected"].min() > 0.05
+    assert rank.loc["alone", "drop_p_corrected"].isna().all()
+
+
 def test_the_report_shows_heat_maps_and_heads(timed: tuple[Path, pd.DataFrame]) -> None:
     folder, table = timed
     evaluate.evaluate(compose("evaluate", [f"run={folder}"]))

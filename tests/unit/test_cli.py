@@ -11,6 +11,7 @@ import pytest
 from braindec import cli
 from braindec.completion import candidates, print_script
 from braindec.locations import configs_folder
+from braindec.usage import print_usage
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("torch", "hydra", "pandas", "numpy", "mne", "sklearn", "matplotlib")
@@ -46,6 +47,20 @@ def test_help_of_a_command_lists_keys_groups_and_options_without_heavy_imports()
     assert not set(done.stdout.split()) & set(HEAVY)
 
 
+def test_help_shows_a_key_once_with_the_command_s_own_value(capsys) -> None:
+    print_usage("over_time")
+    lines = capsys.readouterr().out.splitlines()
+    own = [line for line in lines if line.startswith(("  controls:", "  run_dir:", "  seed:"))]
+    assert own == ["  controls: []", "  seed: 0", "  run_dir: outputs/${name}_over_time_${now:%Y-%m-%d_%H-%M-%S}"]
+
+
+def test_help_names_only_groups_that_a_command_takes(capsys) -> None:
+    for command, groups in (("maps", set()), ("imagery", {"dataset"}), ("prepare", {"dataset", "target"})):
+        print_usage(command)
+        shown = capsys.readouterr().out.partition("config groups")[2].splitlines()
+        assert {line.split()[0] for line in shown if line.startswith("  ")} == groups, command
+
+
 def test_unknown_command_names_the_nearest() -> None:
     done = run("trian")
     assert done.returncode == 2
@@ -59,6 +74,7 @@ def test_completion_offers_commands_groups_and_options() -> None:
     assert "target=[pixels,words" in candidates(["train", "target=[pixels,"])
     assert "run=" in candidates(["evaluate", ""])
     assert not any(word.startswith("dataset=") for word in candidates(["evaluate", ""]))
+    assert {"window_s=", "n_resamples=", "dataset="} <= set(candidates(["over_time", ""]))
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

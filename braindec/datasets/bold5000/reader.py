@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from braindec.contracts import Progress, no_progress
+from braindec.contracts import Progress
 from braindec.datasets.bold5000.design import check_events, read_stimuli, trial_table
 from braindec.datasets.bold5000.layout import (
     BETAS,
@@ -36,6 +36,7 @@ from braindec.datasets.bold5000.layout import (
     runs_of,
 )
 from braindec.datasets.cache import Block, assemble
+from braindec.datasets.cached import CachedReader
 from braindec.datasets.files import BadPositions, bad_positions, check_positions, fingerprint, need_file, reading
 from braindec.datasets.nifti import n_volumes, read_grid, read_masked, voxel_space
 from braindec.types import DataError, Space, Stimuli, Trials
@@ -43,7 +44,7 @@ from braindec.types import DataError, Space, Stimuli, Trials
 _BLOCK = 512
 
 
-class BOLD5000:
+class BOLD5000(CachedReader):
     """Single-trial betas in percent signal change, float32 (trial, voxel, 1), in order of presentation.
 
     Sessions and runs are 1-based. The 113 pictures that were shown several times are the test part, all others train.
@@ -94,15 +95,6 @@ class BOLD5000:
         if not found:
             raise DataError(f"{self._files('CSI1')[0]}: no subject's betas are there (nor for CSI2 .. CSI4); {REMEDY}")
         return found
-
-    def trials(self, subject: str) -> Trials:
-        """All trials of a subject. Raises `DataError` on missing, cut or foreign files, or dead voxels."""
-        return self._trials(subject, None if self.cache_dir is None else Path(self.cache_dir), no_progress)
-
-    def prepare(self, subject: str, cache_dir: str, progress: Progress = no_progress) -> Path:
-        """Build the memory-mapped signal session by session and return its folder; continues an interrupted build."""
-        self._trials(subject, Path(cache_dir), progress)
-        return self._folder(Path(cache_dir), subject)
 
     def stimuli(self) -> Stimuli:
         """Every picture that any subject on disk saw, decoded when asked for; see `read_stimuli`."""

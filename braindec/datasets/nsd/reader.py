@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from braindec.contracts import Progress, no_progress
+from braindec.contracts import Progress
 from braindec.datasets.cache import Block, assemble
+from braindec.datasets.cached import CachedReader
 from braindec.datasets.files import BadPositions, bad_positions, check_positions, fingerprint
 from braindec.datasets.nsd import betas as beta_files
 from braindec.datasets.nsd.design import (
@@ -48,7 +49,7 @@ from braindec.datasets.nsd.stimuli import Hdf5Images, read_captions
 from braindec.types import DataError, Space, Stimuli, Trials
 
 
-class NSD:
+class NSD(CachedReader):
     """Single-trial betas in percent signal change, float32 (trial, voxel, 1), in order of presentation.
 
     Sessions and runs are 1-based as published, repetitions count a picture's showings from 0 over the whole
@@ -108,24 +109,6 @@ class NSD:
             folder = self._files(SUBJECTS[0], 1)[0].parent
             raise DataError(f"{folder}: no subject's betas are there (nor for subj02 .. subj08); {REMEDY}")
         return found
-
-    def trials(self, subject: str) -> Trials:
-        """All trials of a subject; memory-mapped when there is a ``cache_dir``, which is filled on first use.
-
-        Raises
-        ------
-        DataError
-            If a file is missing, cut or another subject's, the sources of the design disagree, or voxels are dead.
-        """
-        return self._trials(subject, None if self.cache_dir is None else Path(self.cache_dir), no_progress)
-
-    def prepare(self, subject: str, cache_dir: str, progress: Progress = no_progress) -> Path:
-        """Build the memory-mapped signal session by session and return its folder; continues an interrupted build.
-
-        Memory stays below one masked session. Errors as in `trials`.
-        """
-        self._trials(subject, Path(cache_dir), progress)
-        return self._folder(Path(cache_dir), subject)
 
     def stimuli(self) -> Stimuli:
         """Every picture shown to `subjects` in the released sessions, read by rows when asked for.
@@ -205,6 +188,10 @@ class NSD:
             )
 
     def _trials(self, subject: str, cache_dir: Path | None, progress: Progress) -> Trials:
+        """Raises `DataError` also if a file is another subject's, or the sources of the design disagree.
+
+        With a cache, memory stays below one masked session.
+        """
         root = Path(self.root)
         table = self._table(subject)
         self._check_present(subject)

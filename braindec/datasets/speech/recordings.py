@@ -5,7 +5,7 @@ Legend: N trials, S channels, T time points.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from braindec.contracts import Progress, no_progress
+from braindec.contracts import Progress
 from braindec.datasets.cache import Block, assemble
+from braindec.datasets.cached import CachedReader
 from braindec.datasets.continuous import cut, resample
 from braindec.datasets.files import BadPositions, check_positions, fingerprint, need_file, number_repetitions, reading
 from braindec.datasets.speech.segments import segment_stimuli, segment_trials
@@ -55,14 +56,14 @@ class Continuous:
     positions_m: np.ndarray | None
 
 
-class SpeechRecordings(ABC):
+class SpeechRecordings(CachedReader):
     """A `Dataset` of people who listen to speech: 3 s segments about every word.
 
     Parameters
     ----------
     root : the data set's folder.
     rate_hz : sampling rate to which recordings are brought.
-    band_hz : pass band (low, high) of a filter over the whole run; None for none.
+    band_hz : pass band (low, high) of a zero-phase filter over the whole run; None for none.
     window_s, offset_s, passage_s, least_gap_s : see `braindec.signals.passages.SegmentPlan`.
     cache_dir : where signals are kept for memory-mapping; None: they are read into memory each time.
     bad_positions : what to do with channels that are constant, or not finite.
@@ -158,25 +159,11 @@ class SpeechRecordings(ABC):
         files += [self.sound_file(name) for name in dict.fromkeys(self.words["sound"])]
         return fingerprint(files, repr((self.rate_hz, self.band_hz, self.plan)))
 
-    def trials(self, subject: str) -> Trials:
-        """All segments of a subject, in order of time.
-
-        Raises
-        ------
-        DataError
-            On missing, cut or inconsistent files, dead channels, or words outside a recording.
-        """
-        return self._trials(subject, None if self.cache_dir is None else Path(self.cache_dir), no_progress)
-
-    def prepare(self, subject: str, cache_dir: str, progress: Progress = no_progress) -> Path:
-        """Build the memory-mapped signal run by run and return its folder; continues an interrupted build."""
-        self._trials(subject, Path(cache_dir), progress)
-        return self._folder(Path(cache_dir), subject)
-
     def _folder(self, cache_dir: Path, subject: str) -> Path:
         return cache_dir / f"{self.name}-{subject}"
 
     def _trials(self, subject: str, cache_dir: Path | None, progress: Progress) -> Trials:
+        """In order of time. Raises `DataError` on words outside a recording too."""
         recordings = self.recordings(subject)
         heard = [(recording, *self._heard(recording)) for recording in recordings]
         heard = [(recording, segments, onsets) for recording, segments, onsets in heard if len(segments)]

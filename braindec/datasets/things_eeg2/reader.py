@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from braindec.contracts import Progress, no_progress
+from braindec.contracts import Progress
 from braindec.datasets.cache import Block, assemble, finished, write_json
+from braindec.datasets.cached import CachedReader
 from braindec.datasets.files import BadPositions, ImageFiles, check_positions, fingerprint
 from braindec.datasets.safe_pickle import load
 from braindec.datasets.things_eeg2 import files
@@ -31,7 +32,7 @@ IMAGE_FOLDERS = {"train": "training_images", "test": "test_images"}
 _ROW_BLOCK = 8192
 
 
-class ThingsEEG2:
+class ThingsEEG2(CachedReader):
     """EEG trials float32 (trial, channel, time), training trials first, then test trials, each by picture.
 
     Published training part: 1654 concepts x 10 pictures x 4 showings; test part: 200 concepts x 1 picture x 80
@@ -74,15 +75,6 @@ class ThingsEEG2:
     def subjects(self) -> tuple[str, ...]:
         """``sub-01`` .. ``sub-10``, those on disk."""
         return files.find(Path(self.root))[1]
-
-    def trials(self, subject: str) -> Trials:
-        """All trials of a subject. Raises `DataError` on missing, cut or inconsistent files."""
-        return self._trials(subject, None if self.cache_dir is None else Path(self.cache_dir), no_progress)
-
-    def prepare(self, subject: str, cache_dir: str, progress: Progress = no_progress) -> Path:
-        """Build the memory-mapped signal and return its folder. Errors as in `trials`."""
-        self._trials(subject, Path(cache_dir), progress)
-        return self._folder(Path(cache_dir), subject)
 
     def stimuli(self) -> Stimuli:
         """Every picture, training pictures first, decoded when asked for."""

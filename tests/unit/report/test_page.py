@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from braindec.report import page as page_module
+from braindec.report import rendering
+from braindec.report.axis_panels import training_panels
 from braindec.report.compare import write_comparison
 from braindec.report.content import ReportContent
 from braindec.report.gallery import gallery_data, overview
 from braindec.report.methods import flatten, methods, provenance
-from braindec.report.page import PAGE_BYTES, report_material, training_panels, write_report
+from braindec.report.page import report_material, write_report
+from braindec.report.rendering import PAGE_BYTES
 from braindec.types import DataError
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -166,7 +168,7 @@ def test_pictures_keep_to_their_budget(make_content: Callable[..., ReportContent
 
 
 def test_page_weight_is_bounded(make_content: Callable[..., ReportContent], tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(page_module, "PAGE_BYTES", 400_000)
+    monkeypatch.setattr(rendering, "PAGE_BYTES", 400_000)
     content = replace(make_content(n_items=30, side=128, subjects=("S1",)), control_images={})
     path = write_report(tmp_path / "r.html", content)
     assert path.stat().st_size <= 400_000 < PAGE_BYTES < 15_000_000

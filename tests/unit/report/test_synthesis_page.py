@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from braindec.report.axis_panels import space_panels, time_panels
 from braindec.report.brain_maps import standard_places
+from braindec.report.clear_of_chance import clear_of_chance
 from braindec.report.contact_sheet import labelled_sheet
 from braindec.report.over_space import _score_limits, draw_heat_maps
-from braindec.report.page import space_panels
+from braindec.report.over_time import draw_over_time
 from braindec.report.synthesis import resemblance_tables, summary, write_synthesis
 from braindec.types import DataError, Space
 
@@ -101,7 +103,9 @@ def heat_rows(direction: str = "higher") -> pd.DataFrame:
                          "stop_s": start + 0.1, "value": value, "low": value - 0.05, "high": value + 0.05,
                          "chance": 0.5, "direction": direction, "n": 9, "drop": drop,
                          "drop_low": None if drop is None else drop - 0.05,
-                         "drop_high": None if drop is None else drop + 0.05})  # fmt: skip
+                         "drop_high": None if drop is None else drop + 0.05,
+                         "p_corrected": 0.01 if start > 0 else 0.9,
+                         "drop_p_corrected": None if drop is None else (0.01 if drop else 1.0)})  # fmt: skip
     return pd.DataFrame(rows)
 
 
@@ -109,6 +113,29 @@ def heat_rows(direction: str = "higher") -> pd.DataFrame:
 def test_heat_maps_are_drawn_for_both_directions(direction: str) -> None:
     picture = Image.open(io.BytesIO(draw_heat_maps(heat_rows(direction))))
     assert picture.width > picture.height > 200
+
+
+@pytest.mark.parametrize("direction", ["higher", "lower"])
+def test_a_mark_needs_a_small_p_value_on_the_better_side(direction: str) -> None:
+    rows = heat_rows(direction).query("region == 'everything'")
+    assert clear_of_chance(rows).tolist() == [False, False, True]
+    worse = rows.assign(value=0.1 if direction == "higher" else 0.9)
+    assert not clear_of_chance(worse).any()
+    assert not clear_of_chance(rows.assign(chance=None)).any()
+    assert not clear_of_chance(rows.assign(p_corrected=0.06)).any()
+
+
+def test_heat_maps_show_marks() -> None:
+    rows = heat_rows()
+    unmarked = rows.assign(p_corrected=1.0, drop_p_corrected=1.0)
+    assert draw_heat_maps(rows) != draw_heat_maps(unmarked)
+
+
+def test_curves_mark_windows_after_correction_only() -> None:
+    rows = heat_rows().query("region == 'everything'")
+    marked, older = (time_panels(table)[0]["svg"] for table in (rows, rows.drop(columns="p_corrected")))
+    assert (marked.count("<circle"), older.count("<circle")) == (1, 3)
+    assert draw_over_time(rows) != draw_over_time(rows.assign(p_corrected=1.0))
 
 
 def test_bright_is_better_and_dark_is_chance() -> None:
