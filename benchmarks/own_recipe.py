@@ -1,6 +1,6 @@
 """braindec's own recipe beside NICE, ATM, UBP and ridge on the same simulated EEG. Nothing in it was measured.
 
-    python benchmarks/own_recipe.py --seeds 0 1 2 --out outputs/own_recipe
+    python benchmarks/own_recipe.py --seeds 0 1 2 3 --out outputs/own_recipe
 
 Two people look at pictures under 19 electrodes; test pictures are of four categories that training never shows, and
 held-out training categories choose what is chosen (own recipe's layer, NICE's epoch). Every recipe is its own
@@ -49,16 +49,27 @@ OWN = [
     *(f"targets.{target}.target.target.network.library=open_clip" for target in ("layer_33", "layer_67")),
     *(f"targets.{target}.target.{copies}" for target in CANDIDATES for copies in ("shift=0.0", "blur=[0.03]")),
 ]
+NETWORKS = "decoder.decoder.members.networks"
+OWN_DECODER = [
+    *OWN, *(f"{NETWORKS}.members.network.{knob}" for knob in (
+        "stem.n_virtual=32", "adapter.n_channels=32", "encoder.width=256", "heads.default.hidden=256",
+        "engine.precision=float32",
+    )),
+]  # fmt: skip
 RECIPES = {
-    "braindec": [*OWN, "decoder.decoder.stem.n_virtual=32", "decoder.decoder.adapter.n_channels=32",
-                 "decoder.decoder.encoder.width=256", "decoder.decoder.heads.default.hidden=256",
-                 "decoder.decoder.engine.batch_size=128", "decoder.decoder.engine.precision=float32"],
+    "braindec": OWN_DECODER,
+    "braindec, networks alone": [*OWN_DECODER, "~decoder.decoder.members.ridge"],
     "ridge, own targets": [*OWN, "decoder=ridge_choice"],
     "ridge": ["decoder=ridge", *CLIP],
     "ubp": ["experiment=ubp", *CLIP, "decoder.engine.batch_size=128"],
     "nice": ["experiment=nice", *CLIP, *KERNELS, "decoder.engine.batch_size=256", "decoder.engine.epochs=50"],
     "atm": ["experiment=atm", *CLIP, *KERNELS, "decoder.adapter.width=61", "decoder.engine.epochs=20",
             "decoder.predicts=value", "~decoder.priors", "~decoder.objectives.prior", "average_train=true"],
+    "meg_realtime": ["experiment=meg_realtime", *CLIP, "~targets.vae_latent", "~stages.latent_diffusion",
+                     "decoder.predicts=contrast", "decoder.stem.n_virtual=32",
+                     "decoder.stem.n_features=288", "decoder.stem.n_channels=32", "decoder.adapter.n_channels=32",
+                     "decoder.encoder.hidden=64", "decoder.encoder.width=256", "decoder.heads.default.hidden=256",
+                     "decoder.engine.precision=float32"],
 }  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Several decoders as one: the mean of their predictions."""
+"""Several decoders as one: the mean of their predictions.
+
+Legend: M members, N trials, K tokens, D embedding dimensions.
+"""
 
 from __future__ import annotations
 
@@ -23,17 +26,20 @@ class Ensemble:
     ----------
     members : name -> decoder; all must predict the same targets.
     copies : so many decoders of each member's configuration, named ``NAME_1``, ``NAME_2``, ...
+    alike : give every member the same say: each one's embedding of a trial is first scaled to the members' mean length
+        there. A ridge regression shrinks what it is not sure of; a network trained by contrast has a length of its own.
 
     Source: Hansen & Salamon 1990; Lakshminarayanan et al. 2017 (networks that differ by their seed).
     """
 
-    def __init__(self, members: dict[str, Decoder], copies: int = 1) -> None:
+    def __init__(self, members: dict[str, Decoder], copies: int = 1, alike: bool = False) -> None:
         if not members or any("/" in name for name in members) or copies < 1:
             raise DataError(
                 f"Ensemble: expected members whose names hold no '/' and at least one copy, found {sorted(members)} "
                 f"and copies={copies}"
             )
         self.members = {f"{n}_{k + 1}": copy.deepcopy(member) for n, member in members.items() for k in range(copies)}
+        self.alike = alike
 
     def fit(self, data: TrainingData, context: FitContext) -> Mapping[str, Any]:
         """Fit every member; the report holds theirs by name."""
@@ -48,7 +54,8 @@ class Ensemble:
         made = [member.predict(trials, device) for member in self.members.values()]
         if any(set(values) != set(made[0]) for values in made):
             raise DataError(f"Ensemble: members predict different targets: {[sorted(values) for values in made]}")
-        return {t: np.stack([values[t] for values in made]).mean(axis=0, dtype=np.float32) for t in made[0]}
+        stacked = {target: np.stack([values[target] for values in made]) for target in made[0]}
+        return {t: (_alike(v) if self.alike else v).mean(axis=0, dtype=np.float32) for t, v in stacked.items()}
 
     def state(self) -> State:
         """Members' states under their names."""
@@ -62,3 +69,10 @@ class Ensemble:
         for name, member in self.members.items():
             own = {key: array for key, array in state.items() if key.startswith(f"{name}/")}
             member.load_state({key.removeprefix(f"{name}/"): array for key, array in own.items()})
+
+
+def _alike(values_MNKD: np.ndarray) -> np.ndarray:
+    """Members' embeddings, each trial's with the mean of their lengths; those of length 0 stay so."""
+    length_MN11 = np.linalg.norm(values_MNKD, axis=(2, 3), keepdims=True)
+    mean_1N11 = length_MN11.mean(axis=0, keepdims=True)
+    return values_MNKD * np.divide(mean_1N11, length_MN11, out=np.zeros_like(length_MN11), where=length_MN11 > 0)

@@ -48,10 +48,18 @@ class JitteredSignal(nn.Module):
             time_BT = (torch.arange(n_times, device=device) + start_B1).clamp(0, n_times - 1)
             signal_BST = signal_BST.gather(2, time_BT[:, None].expand(-1, n_space, -1))
         if self.noise:
-            signal_BST = signal_BST + self.noise * signal_BST.std() * torch.randn_like(signal_BST)
+            signal_BST = noisy(signal_BST, self.noise)
         if self.channel_dropout:
             signal_BST = signal_BST * (torch.rand(batch, n_space, 1, device=device) >= self.channel_dropout)
         return signal_BST
+
+
+def noisy(signal_BST: torch.Tensor, sd: float) -> torch.Tensor:
+    """The signal with white noise added, of ``sd`` times the signal's SD over the batch.
+
+    Source: Bishop 1995 (training with noise is Tikhonov regularisation).
+    """
+    return signal_BST + sd * signal_BST.std() * torch.randn_like(signal_BST)
 
 
 class FlattenAdapter(nn.Module):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from braindec.models.adapters.channels import noisy
 from braindec.models.shapes import SignalShape
 from braindec.types import DataError
 
@@ -56,6 +57,7 @@ class ChannelMerger(nn.Module):
     n_features : number P of position features, 2 * (an integer squared).
     dropout : in training, sensors within this distance (in units of the head's width) of a random place are left out.
     n_channels : a 1 x 1 convolution to as many channels follows; None for none.
+    noise : in training, white noise of this SD, in units of the signal's SD over the batch, is added at the sensors.
 
     Raises
     ------
@@ -70,6 +72,7 @@ class ChannelMerger(nn.Module):
         n_features: int = 2048,
         dropout: float = 0.2,
         n_channels: int | None = None,
+        noise: float = 0.0,
     ) -> None:
         super().__init__()
         n_frequencies = math.isqrt(n_features // 2)
@@ -77,6 +80,7 @@ class ChannelMerger(nn.Module):
             raise DataError(f"ChannelMerger.n_features: expected 2 * n * n, found {n_features}")
         self.heads = nn.Parameter(torch.randn(n_virtual, n_features) / math.sqrt(n_features))
         self.dropout = dropout
+        self.noise = noise
         self.project = nn.Identity() if n_channels is None else nn.Conv1d(n_virtual, n_channels, 1)
         self.n_out = n_channels or n_virtual
         self.places = nn.ParameterDict()
@@ -107,4 +111,6 @@ class ChannelMerger(nn.Module):
             # If a small array lies wholly within the radius, nothing would be left to attend to.
             near_S = near_S & ~near_S.all()
             scores_CS = scores_CS.masked_fill(near_S, float("-inf"))
+        if self.training and self.noise:
+            signal_BST = noisy(signal_BST, self.noise)
         return self.project(torch.matmul(scores_CS.softmax(dim=1).to(signal_BST.dtype), signal_BST))

@@ -104,3 +104,25 @@ def test_rank_share_is_its_definition(data: TrainingData) -> None:
     # The opposite direction of every centred embedding is the least similar to its own.
     assert rank_share(2 * mean - truth, shown, target, mean) == 0.0
     assert rank_share(np.tile(mean, (20, 1, 1)), shown, target, mean) == pytest.approx(0.5)
+
+
+class Says:
+    """Predicts the same values, whatever is asked."""
+
+    def __init__(self, values: list[float]) -> None:
+        self.values = np.array([[values]], dtype=np.float32)
+
+    def predict(self, trials: object, device: str) -> dict[str, np.ndarray]:
+        return {"x": self.values}
+
+
+def said(alike: bool, **members: Says) -> list[float]:
+    ensemble = Ensemble(members, alike=alike)  # type: ignore[arg-type]
+    return ensemble.predict(None, "cpu")["x"][0, 0].tolist()  # type: ignore[arg-type]
+
+
+def test_members_of_any_length_can_have_the_same_say() -> None:
+    loud, quiet, silent = Says([8.0, 0.0]), Says([0.0, 2.0]), Says([0.0, 0.0])
+    assert said(False, loud=loud, quiet=quiet) == [4.0, 1.0]
+    assert said(True, loud=loud, quiet=quiet) == [2.5, 2.5]
+    assert said(True, loud=loud, silent=silent) == [2.0, 0.0]

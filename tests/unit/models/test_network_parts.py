@@ -143,6 +143,17 @@ def test_merger_leaves_out_sensors_near_a_random_place_in_training() -> None:
     torch.testing.assert_close(seen.sum(dim=1), torch.ones(20))
 
 
+def test_merger_adds_noise_to_sensors_in_training_alone() -> None:
+    places = np.random.default_rng(0).normal(size=(30, 3))
+    merger = ChannelMerger({"a": SignalShape(30, 1, places)}, n_virtual=1, n_features=32, dropout=0.0, noise=0.5)
+    signal = 10 * torch.randn(4000, 30, 1)
+    weights_S = merger.eval()(torch.eye(30)[:, :, None], "a")[:, 0, 0]
+    added = (merger.train()(signal, "a") - merger.eval()(signal, "a"))[:, 0, 0]
+    # White noise of half the signal's SD at every sensor, then their weighted mean.
+    assert added.std().item() == pytest.approx(5.0 * weights_S.norm().item(), rel=0.1)
+    torch.testing.assert_close(merger.eval()(signal, "a"), merger.eval()(signal, "a"))
+
+
 def test_merger_names_the_subject_without_positions() -> None:
     with pytest.raises(DataError, match=r"subject 'a'.*places of its sensors"):
         ChannelMerger({"a": SignalShape(9, 4)})
