@@ -42,12 +42,13 @@ class Ensemble:
         self.alike = alike
 
     def fit(self, data: TrainingData, context: FitContext) -> Mapping[str, Any]:
-        """Fit every member; the report holds theirs by name."""
+        """Fit every member; the report holds theirs by name, and the training curves of the first that has some."""
         reports: dict[str, Any] = {}
         for number, (name, member) in enumerate(self.members.items()):
             own = replace(context, seed=context.seed + number, folder=context.folder / safe_name(name))
             reports[name] = dict(member.fit(data, own))
-        return {"members": reports}
+        curves = [str(report["curves"]) for report in reports.values() if "curves" in report]
+        return {"members": reports, **({"curves": f"{context.folder.name}/{curves[0]}"} if curves else {})}
 
     def predict(self, trials: Trials, device: str) -> dict[str, np.ndarray]:
         """Mean over members. Raises `DataError` when members predict different targets."""

@@ -61,12 +61,15 @@ TOY = {
         *_set("decoder.encoder", ["width=16", "depth=2", "n_heads=2"]),
     ],
     "braindec": [
-        "decoder.decoder.stem.n_virtual=6",
-        "decoder.decoder.stem.n_features=32",
-        "decoder.decoder.adapter.n_channels=6",
-        "decoder.decoder.encoder.width=16",
-        "decoder.decoder.heads.default.hidden=12",
-        "decoder.decoder.objectives.clip.objective.targets=[image,text]",
+        f"decoder.decoder.members.networks.members.network.{value}"
+        for value in (
+            "stem.n_virtual=6",
+            "stem.n_features=32",
+            "adapter.n_channels=6",
+            "encoder.width=16",
+            "heads.default.hidden=12",
+            "objectives.clip.objective.targets=[image,text]",
+        )
     ],
     "whole_brain": [
         "decoder.adapter.n_parcels=8",
@@ -82,8 +85,10 @@ def toy_decoder(recipe: str, **engine: Any) -> NeuralDecoder:
     config = compose("train", [f"experiment={recipe}", *TOY[recipe]])
     decoder = OmegaConf.to_container(config.decoder)
     assert isinstance(decoder, dict)
-    # A recipe that chooses among targets trains the decoder inside.
+    # A recipe that chooses among targets, or averages several networks, trains the one inside.
     decoder = decoder.get("decoder", decoder)
+    while "members" in decoder:
+        decoder = next(iter(decoder["members"].values()))
     decoder["engine"] |= {"epochs": 10, "batch_size": 16, "log_every": 1, "precision": "float32", "compile": False}
     decoder["engine"] |= engine
     return build(decoder)

@@ -74,6 +74,19 @@ def test_members_of_an_ensemble_have_their_own_seeds_and_folders(data: TrainingD
     assert len({folder for _, folder in seen}) == 3
 
 
+def test_an_ensemble_names_the_curves_of_its_first_network(data: TrainingData, tmp_path: Path) -> None:
+    class Drawn(RidgeDecoder):
+        def fit(self, data: TrainingData, context: FitContext) -> dict:
+            (context.folder / "curves.csv").parent.mkdir(parents=True)
+            (context.folder / "curves.csv").write_text("step\n")
+            return {**super().fit(data, context), "curves": f"{context.folder.name}/curves.csv"}
+
+    inner = Ensemble({"net": Drawn([1.0])}, copies=2)
+    report = Ensemble({"ridge": RidgeDecoder([1.0]), "nets": inner}).fit(data, context(tmp_path / "checkpoint"))
+    assert report["curves"] == "checkpoint/nets_1/net_1/curves.csv"
+    assert (tmp_path / report["curves"]).is_file()
+
+
 def test_the_target_that_validation_retrieves_is_chosen(data: TrainingData, tmp_path: Path) -> None:
     choice = TargetChoice(RidgeDecoder([1.0, 100.0]))
     report = choice.fit(data, context(tmp_path))
