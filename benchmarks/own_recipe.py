@@ -1,13 +1,13 @@
-"""braindec's own recipe beside NICE, ATM, UBP, meg_realtime and ridge on the same simulated EEG. Nothing in it was measured.
+"""braindec's own recipe beside published ones and ridge on the same simulated EEG. Nothing in it was measured.
 
     python benchmarks/own_recipe.py --seeds 0 1 2 3 --out outputs/own_recipe
 
 Two people look at pictures under 19 electrodes; test pictures are of four categories that training never shows, and
-held-out training categories choose what is chosen (own recipe's layer, epochs of NICE and meg_realtime). Every recipe is
-its own configuration, narrower, with kernels scaled to 100 samples a second or fewer epochs; all see the same whitened
-averages of two showings, with the tiny CLIP of ``data/tiny`` as the image network. Test trials are sealed until a
-decoder is saved. Scores: top-1 and top-5 retrieval among 100 test pictures (eight showings averaged) in the embedding
-that a recipe predicts. Intervals (95%) resample pictures within worlds; differences are paired.
+held-out training categories choose what is chosen (own recipe's layer, epochs of NICE and meg_realtime). Every recipe
+is its own configuration, narrower, with kernels scaled to 100 samples a second or fewer epochs; all see the same
+whitened averages of two showings, with the tiny CLIP of ``data/tiny`` as the image network. Test trials are sealed
+until a decoder is saved. Scores: top-1 and top-5 retrieval among 100 test pictures (eight showings averaged) in the
+embedding that a recipe predicts. Intervals (95%) resample pictures within worlds; differences are paired.
 """
 
 from __future__ import annotations
