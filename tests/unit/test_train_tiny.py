@@ -184,9 +184,11 @@ def test_the_language_stage_learns_and_leaves_a_model_that_answers(tmp_path, mon
     from braindec.frozen.prefix_lm import PrefixLanguageModel
 
     monkeypatch.setattr(language, "_N_SCENES", 8)
+    tokenizer = language.build_tokenizer(400)
+    monkeypatch.setattr(language, "build_tokenizer", lambda: tokenizer)
     measured = language.measure
     monkeypatch.setattr(language, "measure", lambda run: measured(run, n=4))
-    run = replace(_run(tmp_path, monkeypatch, 0.5), batch=1 / 16)
+    run = replace(_run(tmp_path, monkeypatch, 0.4), batch=1 / 16)
     summary = language.train(run)
     assert summary["last_loss"] < 0.4 * summary["first_loss"]
     assert {name for name in summary if name.startswith("answers_")} == {f"answers_{k}" for k in language.QUESTIONS}
