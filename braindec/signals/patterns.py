@@ -5,6 +5,7 @@ Legend: N trials, P features (space x time), C decoded values, R sources (values
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,8 @@ from braindec.types import DataError
 
 _BLOCK = 4096
 _EXACT_SIZE = 1024
+_VANISHING = 1e-9
+"""Similarities shorter than this share of what they could be are rounding errors."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,13 @@ def localise(
 ) -> Localisation:
     """Which features go with the decoded similarity to one embedding (a word's), and with it rather than with others.
 
-    The similarity is the inner product of what is decoded with the embedding, both less the mean of what is decoded.
-    It is the activation pattern of that one direction, in units of correlation. Permutations exchange the embedding's
-    dimensions: a decoder fitted in the same trials follows any direction of its output a little, and so does the null.
+    The similarity is the inner product of what is decoded, less its mean, with the embedding, less its part along that
+    mean: what all stimuli share says nothing of one word. The part is taken out whatever the embedding's length; a
+    word's own embedding (one value of a bag of words) is far shorter than a picture's, and the difference of both would
+    mostly point away from the words that are frequent.
+    The map is the activation pattern of that one direction, in units of correlation. Permutations exchange the
+    embedding's dimensions: a decoder fitted in the same trials follows any direction of its output a little, and so
+    does the null. A bag of V words has but V such embeddings, so that no p-value is much below 1 / V.
 
     Raises
     ------
@@ -109,13 +116,20 @@ def localise(
         )
     mean_C = decoded_NC.mean(axis=0, dtype=np.float64)
     rng = np.random.default_rng(seed)
-    direction = np.asarray(direction_C, dtype=np.float64) - mean_C
+    embedding_C = np.asarray(direction_C, dtype=np.float64)
     centred_NC = np.asarray(decoded_NC, dtype=np.float64) - mean_C
+    shared = float(mean_C @ mean_C)
+    # Taking the part along the mean out of the products spares copies of the directions.
+    along_N = centred_NC @ mean_C / shared if shared > 0 else np.zeros(len(centred_NC))
     similarity_NR = np.stack(
-        [centred_NC @ d for d in (direction, *(rng.permutation(direction) for _ in range(n_permutations)))], axis=1
+        [
+            centred_NC @ e_C - (e_C @ mean_C) * along_N
+            for e_C in itertools.chain([embedding_C], (rng.permutation(embedding_C) for _ in range(n_permutations)))
+        ],
+        axis=1,
     )
     length_R = np.linalg.norm(similarity_NR, axis=0)
-    if not length_R[0] > 0:
+    if not length_R[0] > _VANISHING * np.linalg.norm(centred_NC) * np.linalg.norm(embedding_C):
         raise DataError("localisation: the decoded similarity is the same for all trials; there is nothing to map")
     similarity_NR /= np.where(length_R > 0, length_R, 1)
     correlation_P, p_value_P = np.empty(features_NP.shape[1]), np.empty(features_NP.shape[1])

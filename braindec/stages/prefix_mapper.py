@@ -159,7 +159,7 @@ def _fit(
     settings: MapperSettings,
     context: StageContext,
 ) -> None:
-    """Train on embeddings of random training stimuli, each with one lesson of a random task of its own.
+    """Train on embeddings of random training stimuli with a lesson each; all lessons of a step are of one random task.
 
     An embedding is learnt from as a regression would predict it through noise of its own strength: with noise of
     variance v on every component, one of variance s is predicted as s / (s + v) of what was seen.
@@ -180,7 +180,10 @@ def _fit(
     with torch.enable_grad():
         for _ in context.progress(range(settings.steps), "fitting the prefix mapper"):
             rows = torch.randint(len(values_nKD), (size,), generator=generator)
-            chosen = [_drawn(lessons[row], torch.rand(2, generator=generator).tolist()) for row in rows.tolist()]
+            # Tasks differ in length (an answer, a description): a step of several would be padded to the longest.
+            task = float(torch.rand(1, generator=generator))
+            shares = torch.rand(size, generator=generator).tolist()
+            chosen = [_drawn(lessons[row], task, share) for row, share in zip(rows.tolist(), shares, strict=True)]
             level_N1 = settings.noise * _FAINTEST ** torch.rand(size, 1, generator=generator).to(context.device)
             error_NC = torch.randn(size, settings.components, generator=generator).to(context.device)
             ratio_NC = level_N1 / spread_C
@@ -194,6 +197,7 @@ def _fit(
     log.info("prefix mapper: loss %.3f a token after %d steps", float(loss.detach()), settings.steps)
 
 
-def _drawn(tasks: Sequence[Sequence[Said]], shares: Sequence[float]) -> Said:
-    examples = tasks[int(shares[0] * len(tasks))]
-    return examples[int(shares[1] * len(examples))]
+def _drawn(tasks: Sequence[Sequence[Said]], task: float, example: float) -> Said:
+    """One lesson; ``task`` and ``example`` in [0, 1) say which."""
+    examples = tasks[int(task * len(tasks))]
+    return examples[int(example * len(examples))]

@@ -27,9 +27,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def test_questions_are_answered_from_the_brain(run: RunFolder) -> None:
     scores = read_json(run.path / "scores.json")
-    light = scores["metrics"]["answer_accuracy_lighting"]
-    for control in ("shuffled_brain", "noise_input", "mean_training_stimulus"):
-        assert light["ci95"][0] > scores["controls"][control]["answer_accuracy_lighting"]["value"], control
+    for name in ("answer_accuracy_object", "answer_accuracy_place", "answer_accuracy_lighting"):
+        for control in ("shuffled_brain", "noise_input", "mean_training_stimulus"):
+            assert scores["metrics"][name]["ci95"][0] > scores["controls"][control][name]["value"], (name, control)
     path = run.reconstructions("decoded") / "table.csv"
     answers = answers_of(read_reconstructions(path), path)
     assert {len(own) for own in answers} == {5}

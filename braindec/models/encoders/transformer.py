@@ -14,7 +14,7 @@ from torch import nn
 
 from braindec.types import DataError
 
-Pooling = Literal["class", "last", "mean", "class_scan"]
+Pooling = Literal["class", "last", "mean", "class_scan", "concat"]
 Activation = Literal["gelu", "gelu_tanh"]
 
 
@@ -58,7 +58,8 @@ class TokenTransformer(nn.Module):
     width, depth, n_heads : W, blocks, and heads that W divides by.
     hidden : width of the blocks' perceptrons; None takes 4 W.
     pooling : ``class`` the token that stands before the others, ``mean`` over tokens, ``last`` the last token through
-        a linear map and tanh, ``class_scan`` the same of a learnt token (of V values) that stands after the others.
+        a linear map and tanh, ``class_scan`` the same of a learnt token (of V values) that stands after the others,
+        ``concat`` all tokens one after another, (B, K * W): what is read of a patch may then depend on its place.
     causal : each token sees itself and those before it only; needs a pooling whose token sees all: ``last`` or
         ``class_scan``.
     skip_empty : tokens that are wholly 0 (patches without a voxel) are left out of attention and mean.
@@ -119,7 +120,7 @@ class TokenTransformer(nn.Module):
         self.pool: nn.Module = nn.Identity()
         if pooling in ("last", "class_scan"):
             self.pool = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Dropout(dropout))
-        self.out_shape = (width,)
+        self.out_shape = (n_tokens * width,) if pooling == "concat" else (width,)
 
     def tokens(self, tokens_BKV: torch.Tensor) -> torch.Tensor:
         """Every token as the blocks leave it, before pooling: (B, K, W), without a class token."""
@@ -141,6 +142,8 @@ class TokenTransformer(nn.Module):
         if self.pooling in ("last", "class_scan"):
             return self.pool(self._through(tokens, mask, slice(-1, None))[:, 0])
         tokens = self._through(tokens, mask, None)
+        if self.pooling == "concat":
+            return (tokens if seen_BK is None else tokens * seen_BK[:, :, None]).flatten(1)
         if seen_BK is None:
             return tokens.mean(dim=1)
         weight_BK = seen_BK.to(tokens.dtype)

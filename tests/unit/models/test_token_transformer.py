@@ -97,7 +97,21 @@ def test_volumes_that_cannot_be_cut_are_refused(change: dict, message: str) -> N
         VolumePatches(**given)
 
 
-@pytest.mark.parametrize("pooling", ["class", "mean"])
+def test_one_after_another_tokens_are_read_by_place_and_a_mean_is_not() -> None:
+    tokens = torch.randn(3, 6, 5)
+    order = torch.tensor([1, 0, 2, 3, 5, 4])
+    for pooling in ("concat", "mean"):
+        made = TokenTransformer((6, 5), width=8, depth=1, n_heads=2, pooling=pooling).eval()
+        assert made.out_shape == ((48,) if pooling == "concat" else (8,))
+        with torch.no_grad():
+            made.position.zero_()  # what is left to tell places apart is the pooling
+        found, exchanged = made(tokens), made(tokens[:, order])
+        assert found.shape[1:] == made.out_shape
+        assert torch.allclose(found, exchanged, atol=1e-5) == (pooling == "mean")
+    torch.testing.assert_close(made.tokens(tokens).mean(dim=1), made(tokens))
+
+
+@pytest.mark.parametrize("pooling", ["class", "mean", "concat"])
 def test_empty_tokens_change_nothing(pooling: str) -> None:
     made = TokenTransformer((6, 5), width=8, depth=2, n_heads=2, pooling=pooling, skip_empty=True).eval()
     tokens = torch.randn(3, 6, 5)

@@ -88,7 +88,8 @@ def test_a_word_is_found_where_it_lies_and_p_values_of_any_direction_are_uniform
     features_NP[:, :3] += 0.4 * (decoded_NC @ direction)[:, None]
     features_NP[:, 29] = 5
     found = localise(features_NP, decoded_NC, direction, 499, 0)
-    similarity = (decoded_NC - decoded_NC.mean(0)) @ (direction - decoded_NC.mean(0))
+    mean = decoded_NC.mean(0)
+    similarity = (decoded_NC - mean) @ (direction - direction @ mean / (mean @ mean) * mean)
     assert found.correlation_P[1] == pytest.approx(np.corrcoef(features_NP[:, 1], similarity)[0, 1], abs=1e-5)
     assert found.p_value_P[:3].max() == 1 / 500
     assert found.p_value_P[3:].min() > 1 / 500
@@ -97,6 +98,18 @@ def test_a_word_is_found_where_it_lies_and_p_values_of_any_direction_are_uniform
     follows_NP = decoded_NC @ rng.normal(size=(40, 30)) + rng.normal(size=(300, 30))
     p_values = [localise(follows_NP, decoded_NC, rng.normal(size=40), 99, s).p_value_P for s in range(40)]
     assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.03)
+
+
+def test_a_rare_word_of_a_bag_is_not_drowned_by_frequent_ones() -> None:
+    rng = np.random.default_rng(5)
+    bag_NC = (rng.random((400, 20)) < np.r_[0.1, np.full(19, 0.5)]).astype(float)
+    decoded_NC = bag_NC + 0.1 * rng.normal(size=bag_NC.shape)
+    features_NP = bag_NC @ np.eye(20) + 0.5 * rng.normal(size=(400, 20))
+    for shift in (0.0, 3.0):  # embeddings that all have much in common change nothing
+        found = localise(features_NP, decoded_NC + shift, np.eye(20)[0] + shift, 199, 0)
+        own = np.corrcoef(features_NP[:, 0], decoded_NC[:, 0])[0, 1]
+        assert found.correlation_P[0] == pytest.approx(own, abs=0.1)
+        assert np.abs(found.correlation_P[1:]).max() < 0.6 * own
 
 
 def test_what_does_not_fit_is_refused() -> None:

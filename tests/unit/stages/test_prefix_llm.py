@@ -150,10 +150,11 @@ def test_an_instruction_brings_all_captions_as_a_longer_description(folder: Path
     two = Stimuli(context.training_stimuli.ids, captions=(("a dog", "on the beach"),) * 6)
     context = StageContext({}, two, context.training_embeddings, seed=0, device="cpu")
     seen: set[tuple[str, str]] = set()
-    stage = stage_of(folder, describe="what is", description_length=12, steps=4)
+    stage = stage_of(folder, describe="what is", description_length=12, steps=8)
     original = stage.network.loss
 
     def noted(prefix, texts, length, prompts):
+        assert len(set(prompts)) == 1, "steps of several tasks are padded to the longest text"
         seen.update(zip(prompts, texts, strict=True))
         return original(prefix, texts, length, prompts)
 
