@@ -1,4 +1,4 @@
-"""What keeps a benchmark on a lent machine from losing figures: parts with a time limit, figures printed at once."""
+"""What keeps a benchmark on a rented GPU from losing figures: parts with a time limit, figures printed at once."""
 
 from __future__ import annotations
 
