@@ -48,7 +48,7 @@ def report_content(
             if evidence.captions is not None:
                 captions[item] = evidence.captions[row]
             if evidence.answers is not None:
-                captions[item] = " · ".join([captions.get(item, ""), *_answers(evidence, row)]).strip(" ·")
+                captions[item] = "\n".join([captions.get(item, ""), *_answers(evidence, row)]).strip()
             if evidence.labels is not None:
                 labels[item] = evidence.labels[row]
         for row, stimulus_id in enumerate(evidence.gallery.ids):

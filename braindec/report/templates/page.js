@@ -74,6 +74,8 @@
   const panels = data.series.map((_, i) => i).filter((i) => data.series[i].panel);
   const single = panels.length === 1;
   const hasPictures = data.images.length > 0;
+  // A run may decode words alone: then no empty frames stand beside what was shown.
+  const drawable = panels.filter((i) => data.items.some((item) => item.pictures[i] !== null));
   const PAGE = 60;
   const RULE_COUNT = 24;
   let visible = [];
@@ -131,6 +133,15 @@
     return [item.captions[which], label].filter(Boolean).join(" · ");
   }
 
+  /** The first line of what was decoded in words: a caption, without answers to questions. */
+  function said(item, which) {
+    const text = wording(item, which).split("\n")[0];
+    if (!text) return null;
+    const line = el("span", { className: "said" }, text);
+    line.style.color = `var(--c${which % 6})`;
+    return line;
+  }
+
   function sentences(item) {
     const lines = [];
     const seen = [item.caption, item.caption ? "" : item.concept].filter(Boolean).join(" · ");
@@ -155,7 +166,7 @@
   }
 
   function card(item, state) {
-    const drawn = hasPictures ? ["truth", ...panels].map((which) => tile(item, which, boxSize())) : [];
+    const drawn = hasPictures ? ["truth", ...drawable].map((which) => tile(item, which, boxSize())) : [];
     const label = `Enlarge item ${item.id}, ${item.caption ?? item.concept ?? item.stimulus}`;
     const button = el("button", { type: "button" }, ...drawn, hasPictures ? "" : `${item.stimulus} ⤢`);
     button.setAttribute("aria-label", label);
@@ -221,7 +232,7 @@
         : choose(pool, rule, rules.length > 1 ? data.count : RULE_COUNT, state);
       visible.push(...chosen.filter((item) => !visible.includes(item)));
       const cards = el("div", { className: "cards" }, ...chosen.map((item) => card(item, state)));
-      cards.style.setProperty("--card", `${Math.max(200, hasPictures ? (panels.length + 1) * 133 - 5 : 240)}px`);
+      cards.style.setProperty("--card", `${Math.max(200, hasPictures ? (drawable.length + 1) * 133 - 5 : 240)}px`);
       groups.push(el("section", { className: "group" },
         el("h3", {}, every ? "Every item" : capital(rule)),
         el("p", {}, every ? `In the order of the run; ${chosen.length} of ${pool.length} shown.`
@@ -265,7 +276,8 @@
     const row = el("div", { className: "row" }, ...chosen.map((item) => {
       const width = document.documentElement.clientWidth;
       const box = width <= 640 ? Math.floor((width - 50) / 4) : 128;
-      const button = el("button", { type: "button" }, ...["truth", ...panels].map((which) => tile(item, which, box)));
+      const button = el("button", { type: "button" }, ...["truth", ...drawable].map((which) => tile(item, which, box)),
+        ...panels.filter((i) => !drawable.includes(i)).map((i) => said(item, i)).filter(Boolean));
       button.setAttribute("aria-label", `Enlarge item ${item.id}`);
       button.addEventListener("click", () => openZoom(chosen, item, state));
       return button;
@@ -305,7 +317,7 @@
     const body = $("#zoom-body");
     const width = Math.min(384, document.documentElement.clientWidth - 50);
     const parts = [];
-    if (hasPictures) parts.push(el("div", { className: "large" }, ...["truth", ...panels].map((w) => tile(item, w, width))));
+    if (hasPictures) parts.push(el("div", { className: "large" }, ...["truth", ...drawable].map((w) => tile(item, w, width))));
     parts.push(sentences(item));
     const extras = data.series.map((_, i) => i).filter((i) => !panels.includes(i) && item.pictures[i] !== null);
     if (extras.length) {

@@ -259,3 +259,15 @@ def test_the_leaderboard_sorts_and_fits_a_phone(browser: Any, content: ReportCon
             assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     finally:
         browser.set_window_size(size["width"], size["height"])
+
+
+def test_words_alone_stand_under_what_was_shown(browser: Any, content: ReportContent, tmp_path: Path):
+    told = dict.fromkeys(content.items["item_id"], "a red boat\nwhere is it? lake")
+    words = replace(content, decoded_images={}, control_images={}, decoded_captions=told, decoded_labels={})
+    browser.get(write_report(tmp_path / "report.html", words).as_uri())
+    assert browser.get_log("browser") == []
+    assert texts(browser, ".none") == []
+    assert texts(browser, "#strip .said") == ["a red boat"] * 8
+    assert texts(browser, "#strip figcaption") == ["shown"] * 8
+    line = all_of(browser, "#cards .own")[0]
+    assert line.text.splitlines() == ["● a red boat", "where is it? lake"]
