@@ -24,7 +24,6 @@ import argparse
 import json
 import logging
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from limits import limited, shown
+from limits import guarded, shown
 
 from braindec.contracts import StageContext
 from braindec.frozen.beams import Search
@@ -259,11 +258,8 @@ def main() -> None:
             continue
         if benchmark.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        try:
-            with limited(given.part_seconds):
-                getattr(benchmark, part)()
-        except Exception:  # one part must not cost the others
-            benchmark.note(**{f"{part}_error": traceback.format_exc()[-1500:]})
+        with guarded(given.part_seconds, lambda error, part=part: benchmark.note(**{f"{part}_error": error})):
+            getattr(benchmark, part)()
         if benchmark.device == "cuda":
             benchmark.note(**{f"{part}_peak_gb": torch.cuda.max_memory_allocated() / 1e9})
     benchmark.note(total_s=round(time.perf_counter() - benchmark.began, 1))

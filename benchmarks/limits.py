@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
@@ -22,6 +23,16 @@ def limited(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextmanager
+def guarded(seconds: float, told: Callable[[str], None]) -> Iterator[None]:
+    """A part of at most so many seconds; what it raises is told, so that it does not cost the other parts."""
+    try:
+        with limited(seconds):
+            yield
+    except Exception:
+        told(traceback.format_exc()[-3000:])
 
 
 class Row(dict[str, Any]):

@@ -16,12 +16,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import diffusion_h100
 import torch
 import train_h100
+import true_shapes
 from diffusion_h100 import Benchmark, RandomStableDiffusion, Size, Starts, context_on, predictions_of, save_rest
 
 from braindec.contracts import FitContext
@@ -94,8 +96,8 @@ def trials_per_second(name: str, tiny: bool, share: Share) -> float:
     """Of all processes together."""
     kind = "cpu" if tiny else "cuda"
     fast: dict[str, Any] = {} if tiny else {"precision": "bf16", "data_on_device": "always"}
-    decoder, data, batch = getattr(train_h100, name)(tiny, fast)
-    decoder.engine = train_h100.replace(decoder.engine, batch_size=batch * share.world)
+    decoder, data, batch = getattr(true_shapes, name)(tiny, fast)
+    decoder.engine = replace(decoder.engine, batch_size=batch * share.world)
     with tempfile.TemporaryDirectory() as folder:
         engine = decoder.prepare(data, FitContext(0, kind, Path(folder)))
     engine.wrapped.train()

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch._dynamo
-from limits import Row, limited
-from train_h100 import clear, copy_rate, engine_settings, measured, random_data
+from limits import Row, guarded
+from train_h100 import clear, copy_rate, measured
+from true_shapes import engine_settings, random_data
 
 from braindec.contracts import FitContext
 from braindec.models.adapters.parcels import ParcelSequence
@@ -119,11 +119,8 @@ def main() -> None:
         clear()
         row = Row(name, keep)
         rows.append(row)
-        try:
-            with limited(left):
-                measured(row, cases[name](), device, 2 if tiny else 20, compiled=not tiny)
-        except Exception:  # one case must not cost the others
-            row["error"] = traceback.format_exc()[-3000:]
+        with guarded(left, partial(row.__setitem__, "error")):
+            measured(row, cases[name](), device, 2 if tiny else 20, compiled=not tiny)
     print(f"{time.perf_counter() - began:.0f} s in all")
 
 
