@@ -40,7 +40,8 @@ from true_shapes import atm, mindbridge, mindeye2, sttm, ubp, vit3d, whole_brain
 from braindec.contracts import FitContext, TrainingData
 from braindec.models.shapes import n_parameters
 from braindec.training.batches import Batch, MultiSubjectData
-from braindec.training.engine import Engine, compile_parts
+from braindec.training.compiling import compile_parts
+from braindec.training.engine import Engine
 from braindec.training.neural import NeuralDecoder
 from braindec.training.step import Passes, RecordedPasses, StepInputs
 from braindec.training.wide_gradients import WORTH_A_BREAK, WideGradientLinear
@@ -144,8 +145,22 @@ def streamed_seconds(engine: Engine, data: TrainingData, clock: Clock, n_steps: 
     return seconds
 
 
+FAMILIES = {
+    "matrix products": ("nvjet", "gemm", "cutlass", "splitKreduce"),
+    "attention": ("sdpa", "flash", "forward", "query_gradient", "key_gradients", "bias_gradient"),
+    "optimiser": ("FusedOptimizer", "FusedAdam", "multi_tensor"),
+    "compiled elementwise": ("triton_",),
+}
+"""Parts of kernels' names; a kernel belongs to the first family that it matches."""
+
+
+def family(kernel: str) -> str:
+    """Name of the family of a kernel."""
+    return next((name for name, parts in FAMILIES.items() if any(part in kernel for part in parts)), "other")
+
+
 def top_kernels(engine: Engine, batches: Iterator[Any], n_steps: int = 3) -> dict[str, float]:
-    """Milliseconds a step of the kernels that take most."""
+    """Milliseconds a step of all kernels, of each family, and of the kernels that take most."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CUDA]) as found:
@@ -154,8 +169,11 @@ def top_kernels(engine: Engine, batches: Iterator[Any], n_steps: int = 3) -> dic
         torch.cuda.synchronize()
     rows = sorted(found.key_averages(), key=lambda row: -row.self_device_time_total)
     total = sum(row.self_device_time_total for row in rows)
-    busy = {row.key[:110]: round(row.self_device_time_total / n_steps / 1e3, 4) for row in rows[:14]}
-    return {"all kernels": round(total / n_steps / 1e3, 4), **busy}
+    families = dict.fromkeys([*FAMILIES, "other"], 0.0)
+    for row in rows:
+        families[family(row.key)] += row.self_device_time_total
+    busy = {row.key[:110]: row.self_device_time_total for row in rows[:14]}
+    return {name: round(us / n_steps / 1e3, 4) for name, us in {"all kernels": total, **families, **busy}.items()}
 
 
 class OneByOne(Dataset):

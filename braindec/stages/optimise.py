@@ -16,10 +16,11 @@ from torch.nn.functional import interpolate
 
 from braindec.contracts import StageContext
 from braindec.frozen.images import ImagePreprocessing, to_uint8
+from braindec.frozen.noise import noise_of
 from braindec.frozen.vae import AutoencoderKL
 from braindec.stages.batches import in_batches
 from braindec.stages.inputs import extended, predicted, target_with
-from braindec.stages.seeds import item_noise, item_seeds
+from braindec.stages.seeds import item_seeds
 from braindec.types import DataError, Predictions, Reconstructions
 
 Variable = Literal["pixels", "latent", "deep_image_prior"]
@@ -202,7 +203,7 @@ class DeepImagePriors(nn.Module):
     def __init__(self, seeds: list[int], size: int) -> None:
         super().__init__()
         side = size // 2**_PRIOR_DOUBLINGS
-        self.register_buffer("noise", item_noise(seeds, (_PRIOR_CHANNELS, side, side), "cpu", torch.float32))
+        self.register_buffer("noise", noise_of(seeds, (_PRIOR_CHANNELS, side, side), "cpu"))
         self.decoders = nn.ModuleList(_prior_decoder(seed) for seed in seeds)
 
     def forward(self) -> Tensor:

@@ -6,7 +6,6 @@ Legend: B trials of a batch. An *update* (or step) is one change of the weights,
 from __future__ import annotations
 
 import contextlib
-import inspect
 import logging
 import time
 from collections.abc import Generator, Iterator
@@ -21,6 +20,7 @@ from braindec.training import wide_gradients
 from braindec.training.averaging import WeightAverage
 from braindec.training.batches import Batch, MultiSubjectData, epoch_rows
 from braindec.training.checkpoint import Standing, load_checkpoint, save_checkpoint
+from braindec.training.compiling import compile_parts
 from braindec.training.curves import Curves
 from braindec.training.module import TrainingModule
 from braindec.training.optimiser import make_optimiser, set_rates
@@ -101,9 +101,10 @@ class Engine:
         self.updates_per_epoch = n_batches // settings.accumulate
         self.n_updates = settings.epochs * self.updates_per_epoch
         self.module = module.to(accelerator.device)
+        compiles = settings.compile and accelerator.device.type == "cuda"
         if settings.wide_gradients and wide_gradients.possible(accelerator.device):
-            wide_gradients.widen(self.module, wide_gradients.WORTH_A_BREAK if settings.compile else 0)
-        if settings.compile:
+            wide_gradients.widen(self.module, wide_gradients.WORTH_A_BREAK if compiles else 0)
+        if compiles:
             compile_parts(self.module)
         optimiser = make_optimiser(self.module, settings, accelerator.device)
         self.average = None if settings.ema_decay is None else WeightAverage(self.module, settings.ema_decay)
@@ -333,19 +334,3 @@ def _advance(standing: Standing, step: int) -> Standing:
 
 def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-def compile_parts(module: TrainingModule) -> None:
-    """Compile each part by itself: graphs then do not depend on which subjects a step pairs."""
-    network = module.network
-    for part in (*network.adapters.values(), network.encoder, *network.heads.values(), *network.builders.values()):
-        part.compile()
-    for adapter in network.adapters.values():
-        if hasattr(adapter, "embed"):
-            # A network with builders calls this half of the adapter by itself.
-            adapter.embed = torch.compile(adapter.embed)
-    if inspect.ismethod(getattr(network.encoder, "tokens", None)):
-        # Pre-training calls this in place of the encoder itself.
-        network.encoder.tokens = torch.compile(network.encoder.tokens)
-    for prior in network.priors.values():
-        prior.network.compile()

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from braindec.frozen.dual_diffusion import DualDiffusion
+from braindec.frozen.noise import noise_of
 from braindec.stages.diffusion.families import StableDiffusion, TokenDiffusion, VersatileDiffusion
 from braindec.stages.diffusion.halves import FeatureReuse
 from braindec.stages.diffusion.sampler import Sampler, Sampling, SchedulerName
-from braindec.stages.seeds import item_noise
 from tests.unit.stages.tiny_diffusion import save_stable_diffusion, save_token_diffusion, save_versatile_diffusion
 
 SEEDS = [3, 2**61, 11]
@@ -62,7 +62,7 @@ def test_image_to_image_equals_the_pipeline(folder: Path, name: SchedulerName, s
     given = model.conditioning({"text": tokens}, SEEDS)
     contrast = model.contrast(given, SEEDS)
     with torch.inference_mode():
-        found = sampler.walk(item_noise(SEEDS, (4, 8, 8), "cpu", torch.float32), start, given, contrast, SEEDS)
+        found = sampler.walk(noise_of(SEEDS, (4, 8, 8), "cpu"), start, given, contrast, SEEDS)
         expected = pipeline_of("StableDiffusionImg2ImgPipeline", folder, scheduler)(
             image=start,
             prompt_embeds=given.tokens_nKD,
@@ -85,7 +85,7 @@ def test_from_noise_equals_the_pipeline_to_the_pixel(folder: Path) -> None:
     contrast = model.contrast(given, SEEDS)
     empty = pipeline.encode_prompt("", "cpu", 1, False)[0]
     torch.testing.assert_close(contrast.tokens_nKD, empty.expand(3, -1, -1), atol=1e-5, rtol=1e-5)
-    noise = item_noise(SEEDS, (4, 8, 8), "cpu", torch.float32)
+    noise = noise_of(SEEDS, (4, 8, 8), "cpu")
     with torch.inference_mode():
         found = model.decode_latents(sampler.walk(noise, None, given, contrast, SEEDS))
         expected = pipeline(
@@ -153,7 +153,7 @@ def test_the_project_s_own_format_equals_its_plain_sampler(tmp_path: Path) -> No
     plain = DualDiffusion(str(folder), steps=6, guidance=2.0)
     expected = plain.generate(conditions, SEEDS)
     model = TokenDiffusion(str(folder)).on("cpu")
-    noise = item_noise(SEEDS, (4, 8, 8), "cpu", torch.float32)
+    noise = noise_of(SEEDS, (4, 8, 8), "cpu")
     with torch.inference_mode():
         sampler = Sampler(model, Sampling(6, None, 2.0))
         given = model.conditioning(conditions, SEEDS)
@@ -172,7 +172,7 @@ def test_the_two_halves_make_the_whole_and_reuse_at_every_step_changes_nothing(f
         whole = halves.whole(latents, times, given)
         parts = halves.up(halves.down(latents, times, given), times, given)
         torch.testing.assert_close(parts, whole, atol=1e-5, rtol=1e-5)
-        noise = item_noise([1, 2], (4, 8, 8), "cpu", torch.float32)
+        noise = noise_of([1, 2], (4, 8, 8), "cpu")
         walks = {
             name: Sampler(model, Sampling(8, None, 1.0, "ddim", reuse)).walk(noise, None, given, None, [1, 2])
             for name, reuse in {

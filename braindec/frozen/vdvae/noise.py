@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from braindec.frozen.noise import noise_of
 from braindec.frozen.vdvae.config import VDVAEConfig
 
 
@@ -45,9 +46,8 @@ def latent_noise(
     """
     sizes = config.latent_sizes()
     specs = config.decoder_specs()
-    total = sum(sizes[layers.start : layers.stop])
-    rows = [torch.randn(total, generator=generator, device=draw_on) for generator in _generators(seeds, draw_on)]
-    parts = torch.stack(rows).to(device).split(list(sizes[layers.start : layers.stop]), dim=1)
+    drawn = sizes[layers.start : layers.stop]
+    parts = noise_of(seeds, (sum(drawn),), device, draw_on=draw_on).split(list(drawn), dim=1)
     shaped = [
         part.reshape(len(seeds), config.latent_channels, specs[layer].resolution, specs[layer].resolution)
         for layer, part in zip(layers, parts, strict=True)
@@ -61,10 +61,5 @@ def pixel_noise(
     """Noise of the output distribution, on ``device``; seeds are offset so that it differs from the latents'."""
     shape = (config.mixtures + 3, config.image_size, config.image_size)
     offset = [(seed + 1) % 2**63 for seed in seeds]
-    rows = [torch.rand(shape, generator=generator, device=draw_on) for generator in _generators(offset, draw_on)]
-    component, pixel = torch.stack(rows).to(device).split([config.mixtures, 3], dim=1)
+    component, pixel = noise_of(offset, shape, device, "uniform", draw_on).split([config.mixtures, 3], dim=1)
     return PixelNoise(component, pixel)
-
-
-def _generators(seeds: Sequence[int], device: str) -> list[torch.Generator]:
-    return [torch.Generator(device).manual_seed(int(seed)) for seed in seeds]

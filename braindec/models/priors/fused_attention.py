@@ -44,7 +44,7 @@ class Blocks:
 
 BLOCKS: dict[tuple[Kernel, int], Blocks] = {
     ("forward", 64): Blocks(128, 64, 8, 3),
-    ("query", 64): Blocks(64, 64, 4, 2),
+    ("query", 64): Blocks(64, 32, 4, 3),
     ("key", 64): Blocks(64, 64, 4, 2, 168),
     ("bias", 64): Blocks(64, 64, 4, 2, 168),
     ("forward", 128): Blocks(128, 64, 8, 2),

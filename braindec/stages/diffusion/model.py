@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from braindec.frozen.base import Dtype
 from braindec.frozen.dual_diffusion import Stream
 from braindec.frozen.loading import LoadReport, load_strictly, read_checkpoint
+from braindec.frozen.noise import noise_of
 from braindec.frozen.vae import AutoencoderKL
 from braindec.frozen.weights import resolve
 from braindec.stages.diffusion.conditioning import Conditioning
 from braindec.stages.diffusion.halves import Halves
 from braindec.stages.diffusion.regions import compile_regions
-from braindec.stages.seeds import item_noise
 from braindec.types import DataError
 
 _VAE_BATCH = 16
@@ -173,7 +173,7 @@ class DiffusionModel(ABC):
 
     def first_noise(self, seeds: Sequence[int]) -> Tensor:
         """Standard-normal noise float32 (n, C, h, w), row i from seed i alone."""
-        return item_noise(seeds, self.latent_shape(), self.device, torch.float32)
+        return noise_of(seeds, self.latent_shape(), self.device)
 
     def tokens(self, conditions: Mapping[str, np.ndarray], n: int) -> Tensor:
         """Tokens (n, K, D) of the streams that attention reads, one after another."""

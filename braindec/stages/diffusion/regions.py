@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from braindec.stages.diffusion.dual_attention import DualAttention
+
 _MAX_SHAPES = 512
 
 
 def compile_regions(network: nn.Module) -> int:
-    """Compile residual blocks, transformers and lone group norms in place; returns how many modules they are.
+    """Compile residual blocks, transformers (a pair of them as one) and lone group norms in place; returns how many.
 
     Call the network under `many_shapes`. Each shape is compiled when it is first met.
     """
@@ -26,6 +28,8 @@ def compile_regions(network: nn.Module) -> int:
     from diffusers.models.resnet import ResnetBlock2D
 
     def is_region(module: Any) -> bool:
+        if isinstance(module, DualAttention):
+            return is_region(module.image) and is_region(module.text)
         if isinstance(module, Transformer2DModel):
             # Many layers would be unrolled into one large graph; their layers are compiled instead.
             return len(module.transformer_blocks) == 1

@@ -18,10 +18,11 @@ from braindec.frozen.base import Dtype
 from braindec.frozen.clip import ClipText
 from braindec.frozen.dual_diffusion import Stream
 from braindec.frozen.ldm_layout import NOISE_LEVELS, engine_file, load_unet
+from braindec.frozen.noise import noise_of
 from braindec.frozen.weights import resolve
 from braindec.stages.diffusion.conditioning import Conditioning
 from braindec.stages.diffusion.model import DiffusionModel
-from braindec.stages.seeds import derived_seed, item_noise
+from braindec.stages.seeds import derived_seed
 from braindec.types import DataError
 
 EMBEDDING_NOISE, CONTRAST_TOKENS, OFFSET_NOISE = 1, 2, 3
@@ -110,7 +111,7 @@ class StableUnClip(DiffusionModel):
         from diffusers.models.embeddings import get_timestep_embedding
 
         own = [derived_seed(seed, EMBEDDING_NOISE) for seed in seeds]
-        noise_nD = item_noise(own, image_nD.shape[1:], "cpu", torch.float32)
+        noise_nD = noise_of(own, image_nD.shape[1:], "cpu")
         levels = torch.full((len(image_nD),), self.noise_level)
         noised_nD = self._noising.add_noise((image_nD - self._mean) / self._sd, noise_nD, levels)
         dim = image_nD.shape[1]
@@ -198,14 +199,12 @@ class MindEyeUnClip(DiffusionModel):
     def contrast(self, given: Conditioning, seeds: Sequence[int]) -> Conditioning:
         """Tokens of noise."""
         own = [derived_seed(seed, CONTRAST_TOKENS) for seed in seeds]
-        noise_nKD = item_noise(own, (self.image_tokens, self._width), self.device, torch.float32)
+        noise_nKD = noise_of(own, (self.image_tokens, self._width), self.device)
         return replace(given, tokens_nKD=self.placed(noise_nKD))
 
     def first_noise(self, seeds: Sequence[int]) -> Tensor:
         """Noise with an offset a picture."""
-        offsets = item_noise(
-            [derived_seed(seed, OFFSET_NOISE) for seed in seeds], (1, 1, 1), self.device, torch.float32
-        )
+        offsets = noise_of([derived_seed(seed, OFFSET_NOISE) for seed in seeds], (1, 1, 1), self.device)
         return super().first_noise(seeds) + self.offset_noise * offsets
 
     def decode_latents(self, latents_nChw: Tensor) -> Tensor:

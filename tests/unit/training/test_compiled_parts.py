@@ -11,7 +11,7 @@ from torch import nn
 
 from braindec.models.encoders.mixer import MixerEncoder
 from braindec.models.encoders.transformer import TokenTransformer
-from braindec.training.engine import compile_parts
+from braindec.training.compiling import compile_parts
 
 
 def compiled(encoder: nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
