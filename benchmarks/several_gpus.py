@@ -20,11 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import diffusion_h100
+import random_diffusion
+import step_times
 import torch
-import train_h100
 import true_shapes
-from diffusion_h100 import Benchmark, RandomStableDiffusion, Size, Starts, context_on, predictions_of, save_rest
+from diffusion_h100 import Benchmark, Starts, context_on, predictions_of
 
 from braindec.contracts import FitContext
 from braindec.stages.chain import reconstruct_fold
@@ -101,23 +101,23 @@ def trials_per_second(name: str, tiny: bool, share: Share) -> float:
     with tempfile.TemporaryDirectory() as folder:
         engine = decoder.prepare(data, FitContext(0, kind, Path(folder)))
     engine.wrapped.train()
-    batches = train_h100.endless(engine)
-    seconds = train_h100.block_seconds(engine, batches, train_h100.Clock(kind), 2 if tiny else 20, 4)
+    batches = step_times.endless(engine)
+    seconds = step_times.block_seconds(engine, batches, step_times.Clock(kind), 2 if tiny else 20, 4)
     batches.close()
     del engine
-    train_h100.clear()
+    step_times.clear()
     return batch * share.world / seconds
 
 
 def pictures_per_second(given: argparse.Namespace, share: Share, device: str) -> float:
     """Of all processes together, from the moment that all begin until the last one ends."""
-    diffusion_h100.SIZE = Size(given.tiny)
+    random_diffusion.set_size(given.tiny)
     options = argparse.Namespace(tiny=given.tiny, compiled=False, batch=32, images=given.images, out=None)
     shared = Path(given.worker).parent
     with tempfile.TemporaryDirectory() as root:
-        benchmark = Benchmark(options, save_rest(Path(root)))
+        benchmark = Benchmark(options, random_diffusion.save_rest(Path(root)))
         benchmark.compiled, benchmark.device = False, device
-        model = RandomStableDiffusion(str(benchmark.folders["sd"]), benchmark.dtype, compiled=False)
+        model = random_diffusion.RandomStableDiffusion(str(benchmark.folders["sd"]), benchmark.dtype, compiled=False)
         shapes, context = {"text": (77, 768)}, context_on(device)
         few = benchmark.stage(model, {"text": "text"}, steps=3)
         benchmark.warmed("first", {"starts": Starts(), "diffusion": few}, shapes, context)

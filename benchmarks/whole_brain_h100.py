@@ -4,7 +4,7 @@
 
 Cases: ``scans``, pre-training on 192 windows of 20 scans; ``encoder``, contrast of 16 trials of 5 scans with image and
 text embeddings; ``encoder 256``, the same of 256 trials; ``whole``, with 257 x 768 tokens and the prior, 16 trials.
-Ways and columns are those of ``train_h100.py``, each printed and written when it is measured. Random data.
+Ways and columns are those of `step_times`, each printed and written when it is measured. Random data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 import torch._dynamo
 from limits import Row, guarded
-from train_h100 import clear, copy_rate, measured
+from step_times import clear, copy_rate, measured
 from true_shapes import engine_settings, random_data
 
 from braindec.contracts import FitContext
