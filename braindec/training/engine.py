@@ -33,20 +33,26 @@ log = logging.getLogger(__name__)
 
 
 def make_accelerator(settings: EngineSettings, device: str) -> Any:
-    """The accelerate engine for a device; processes are those that torchrun or accelerate launch started."""
+    """The accelerate engine for a device; processes are those that torchrun or accelerate launch started.
+
+    With bf16, several processes exchange gradients in bfloat16, as autocast itself would leave them: half the bytes.
+    """
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState
+    from accelerate.utils import DDPCommunicationHookType
 
     # Accelerate keeps one precision a process; a second fit with another one must not inherit it.
     AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
     if ":" in device:
         torch.cuda.set_device(device)
-    return Accelerator(
-        mixed_precision="bf16" if settings.precision == "bf16" else "no",
-        cpu=device == "cpu",
+    half = settings.precision == "bf16"
+    exchange = DistributedDataParallelKwargs(
         # Objectives that are switched by phase leave parts of the network without a gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+        find_unused_parameters=True,
+        gradient_as_bucket_view=True,
+        comm_hook=DDPCommunicationHookType.BF16 if half else DDPCommunicationHookType.NO,
     )
+    return Accelerator(mixed_precision="bf16" if half else "no", cpu=device == "cpu", kwargs_handlers=[exchange])
 
 
 class Engine:

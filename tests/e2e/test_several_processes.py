@@ -34,9 +34,9 @@ TRAINED = [
 ]
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def run(command: list[str], folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
-    arguments = [*command, "-m", "braindec.cli", "train", *TRAINED, f"run_dir={folder}"]
+    arguments = [*command, "-m", "braindec.cli", "train", *TRAINED, *overrides, f"run_dir={folder}"]
     return subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -61,6 +61,21 @@ def test_two_processes_make_the_run_of_one(tmp_path: Path) -> None:
     for path in sorted((tmp_path / "one" / "predictions" / "decoded").rglob("*.npy")):
         other = tmp_path / "two" / path.relative_to(tmp_path / "one")
         np.testing.assert_allclose(np.load(other), np.load(path), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_in_bfloat16_follow_one_to_its_rounding(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    losses = {}
+    for name, command in (("one", [sys.executable]), ("two", torchrun)):
+        made = run(command, tmp_path / name, "decoder.engine.precision=bf16")
+        assert made.returncode == 0, made.stderr[-3000:]
+        folder = RunFolder.open(tmp_path / name)
+        curves = read_curves(folder.decoder(folder.folds()[0]) / "checkpoint")
+        assert curves is not None
+        losses[name] = curves["loss"].to_numpy()
+    assert np.isfinite(losses["one"]).all()
+    np.testing.assert_allclose(losses["two"], losses["one"], rtol=1e-3)
 
 
 @pytest.mark.slow
