@@ -13,8 +13,12 @@ from torch import Tensor
 
 from braindec.types import DataError
 
-NextLogits = Callable[[Tensor, Tensor], Tensor]
-"""(rows of the items (R,), tokens (R, L)) -> logits of the next token (R, V)."""
+NextLogits = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(rows of the items (R,), tokens (R, L), parents (R,)) -> logits of the next token (R, V).
+
+Each row of tokens is one of the call before, the row that ``parents`` names, with one token more; at first there are
+none. A network that keeps what it read can so go on from there.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,21 +60,25 @@ class Search:
 class _Group:
     """The beams of one group, for all items: ``tokens`` (N, B, L), ``scores`` (N, B), what has ended, and who is done.
 
-    An item once done stays so, whatever its beams make of the time that others of its batch still take.
+    ``parents`` (N * B,) are the beams that these grew out of. An item once done stays so, whatever its beams make of
+    the time that others of its batch still take.
     """
 
+    next_logits: NextLogits
     tokens: Tensor
     scores: Tensor
+    parents: Tensor | None = None
     ended: list[list[tuple[float, tuple[int, ...]]]] = field(default_factory=list)
     done: list[bool] = field(default_factory=list)
 
 
 def diverse_beam_search(
-    next_logits: NextLogits, n: int, start: int, end: int, search: Search, device: str = "cpu"
+    reader: Callable[[], NextLogits], n: int, start: int, end: int, search: Search, device: str = "cpu"
 ) -> list[list[tuple[float, tuple[int, ...]]]]:
     """For each item its finished captions, best first: score, and tokens with the start and without the end.
 
-    Groups take their turn at each place; scores leave the diversity penalty in, as published.
+    Groups take their turn at each place; scores leave the diversity penalty in, as published. ``reader`` is called once
+    a group: what it returns may keep what it has read.
 
     Source: Vijayakumar et al. 2018, Diverse Beam Search (arXiv:1610.02424), Hamming diversity; one group is the beam
     search of transformers (``early_stopping=False``).
@@ -81,12 +89,12 @@ def diverse_beam_search(
         scores = torch.full((n, width), -1e9, device=device)
         scores[:, 0] = 0  # all beams are the same at first: only one may multiply
         tokens = torch.full((n, width, 1), start, device=device)
-        groups.append(_Group(tokens, scores, [[] for _ in range(n)], [False] * n))
+        groups.append(_Group(reader(), tokens, scores, None, [[] for _ in range(n)], [False] * n))
     rows = torch.arange(n, device=device).repeat_interleave(width)
     for length in range(1, search.max_length):
         chosen: list[Tensor] = []
         for group in groups:
-            logits = next_logits(rows, group.tokens.flatten(0, 1)).float()
+            logits = group.next_logits(rows, group.tokens.flatten(0, 1), group.parents).float()
             log_NBV = logits.log_softmax(dim=-1).unflatten(0, (n, width))
             if length < search.min_length:
                 log_NBV[..., end] = -torch.inf
@@ -120,6 +128,7 @@ def _advance(group: _Group, log_NBV: Tensor, end: int, length: int, search: Sear
     grown = group.tokens.gather(1, beam.unsqueeze(2).expand(-1, -1, length))
     group.tokens = torch.cat([grown, token.unsqueeze(2)], dim=2)
     group.scores = scores
+    group.parents = (beam + width * torch.arange(len(beam), device=beam.device)[:, None]).flatten()
     return token
 
 

@@ -121,7 +121,7 @@ class Captioner(FrozenNetwork):
         features = torch.as_tensor(values, device=self.device).to(self.torch_dtype)
         with torch.inference_mode(), _features_given(*self.tower_place()):
             found = diverse_beam_search(
-                lambda rows, tokens: self.next_logits(features[rows], tokens),
+                lambda: lambda rows, tokens, _: self.next_logits(features[rows], tokens),
                 len(values),
                 start,
                 end,

@@ -143,15 +143,9 @@ class PrefixLanguageModel(FrozenNetwork):
     def _diverse(self, prefix_NPD: Tensor, prompts: Sequence[str], search: Search) -> list[list[tuple[str, float]]]:
         start, end = self.start_and_end()
         before, mask = self._inputs(prefix_NPD, prompts)
-
-        def next_logits(rows: Tensor, tokens_RL: Tensor) -> Tensor:
-            # What comes before holds the begin token already.
-            inputs = torch.cat([before[rows], self._embed(tokens_RL[:, 1:])], dim=1)
-            seen = torch.cat([mask[rows], torch.ones_like(tokens_RL[:, 1:])], dim=1)
-            places = (seen.cumsum(dim=1) - 1).clamp(min=0)
-            return self.module(inputs_embeds=inputs, attention_mask=seen, position_ids=places).logits[:, -1]
-
-        found = diverse_beam_search(next_logits, len(prompts), start, end, search, self.device)
+        found = diverse_beam_search(
+            lambda: CachedReader(self.module, before, mask), len(prompts), start, end, search, self.device
+        )
         return [[(self.text(tokens), score) for score, tokens in ranked] for ranked in found]
 
     def _drafted(self, prefix_PD: Tensor, prompt: str, search: Search) -> list[tuple[str, float]]:
@@ -232,3 +226,32 @@ class PrefixLanguageModel(FrozenNetwork):
 
     def _embed(self, tokens_NL: Tensor) -> Tensor:
         return self.module.get_input_embeddings()(tokens_NL)
+
+
+class CachedReader:
+    """Logits of the next token of a decoder-only model; keys and values of what was read are kept.
+
+    Parameters
+    ----------
+    before, mask : input embeddings (N, L, D) that end in the begin token, and where they are not padding (N, L).
+    """
+
+    def __init__(self, module: Any, before: Tensor, mask: Tensor) -> None:
+        self.module, self.before, self.mask = module, before, mask
+        self.cache: Any = None
+
+    def __call__(self, rows: Tensor, tokens_RL: Tensor, parents: Tensor | None) -> Tensor:
+        """Logits (R, V), see `braindec.frozen.beams.NextLogits`."""
+        if parents is None:
+            inputs, seen = self.before[rows], self.mask[rows]
+        else:
+            self.cache.reorder_cache(parents)
+            inputs = self.module.get_input_embeddings()(tokens_RL[:, -1:])
+            # What comes before holds the begin token already.
+            seen = torch.cat([self.mask[rows], torch.ones_like(tokens_RL[:, 1:])], dim=1)
+        places = (seen.cumsum(dim=1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
+        read = self.module(
+            inputs_embeds=inputs, attention_mask=seen, position_ids=places, past_key_values=self.cache, use_cache=True
+        )
+        self.cache = read.past_key_values
+        return read.logits[:, -1]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from braindec.frozen.beams import Search
-from braindec.frozen.prefix_lm import PrefixLanguageModel
+from braindec.frozen.prefix_lm import CachedReader, PrefixLanguageModel
 from braindec.types import DataError
 
 PROMPTS = ("", "where is it?", "describe the picture.", "which colour is it?")
@@ -71,6 +71,34 @@ def test_one_group_of_our_own_search_is_the_library_s(network: PrefixLanguageMod
         torch.testing.assert_close([s for _, s in ranked], [s for _, s in theirs], rtol=1e-4, atol=1e-4)
     spread = network.written(prefix, PROMPTS, Search(18, beams=3, groups=3, diversity=30.0))
     assert all(len({text for text, _ in ranked}) > 1 for ranked in spread)
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Llama", "OPT"])
+def test_a_reader_goes_on_from_what_it_has_read(kind: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 20}
+    more = {"GPT2": {}, "Llama": {"intermediate_size": 24}, "OPT": {"ffn_dim": 24, "word_embed_proj_dim": 16}}[kind]
+    config = getattr(transformers, f"{kind}Config")(**sizes, **more)
+    module = getattr(transformers, "GPT2LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM")(config).eval()
+    before = torch.randn(2, 5, 16)
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 0, 1, 1, 1]])
+    rows, tokens = torch.tensor([0, 0, 1, 1]), torch.full((4, 1), 1)
+    reader = CachedReader(module, before, mask)
+    parents = None
+    for step in range(4):
+        with torch.no_grad():
+            found = reader(rows, tokens, parents)
+            anew = CachedReader(module, *whole(module, before[rows], mask[rows], tokens))(torch.arange(4), tokens, None)
+        torch.testing.assert_close(found, anew, rtol=1e-4, atol=1e-5)
+        parents = torch.tensor([1, 0, 3, 3]) if step % 2 else torch.tensor([1, 1, 2, 3])
+        tokens = torch.cat([tokens[parents], torch.randint(20, (4, 1))], dim=1)
+
+
+def whole(module, before: Tensor, mask: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """All that is to be read, as if it came before."""
+    more = module.get_input_embeddings()(tokens[:, 1:])
+    return torch.cat([before, more], dim=1), torch.cat([mask, torch.ones_like(tokens[:, 1:])], dim=1)
 
 
 def test_drafted_texts_are_those_of_greedy_search(network: PrefixLanguageModel, prefix: Tensor, tmp_path: Path) -> None:

@@ -15,21 +15,21 @@ from tests.unit.stages.tiny_captioners import save_git
 END = 0
 
 
-def chain_logits(rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def chain_logits(rows: torch.Tensor, tokens: torch.Tensor, parents: torch.Tensor | None = None) -> torch.Tensor:
     """A fixed random Markov chain over 6 tokens, another one for each item."""
     table = torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(0)) * 2
     return table[rows, tokens[:, -1]]
 
 
 def test_without_penalty_each_group_is_a_plain_search() -> None:
-    plain = diverse_beam_search(chain_logits, 3, 1, END, Search(6, beams=2))
-    grouped = diverse_beam_search(chain_logits, 3, 1, END, Search(6, beams=6, groups=3, diversity=0.0))
+    plain = diverse_beam_search(lambda: chain_logits, 3, 1, END, Search(6, beams=2))
+    grouped = diverse_beam_search(lambda: chain_logits, 3, 1, END, Search(6, beams=6, groups=3, diversity=0.0))
     for own, one in zip(grouped, plain, strict=True):
         assert own == sorted(one * 3, reverse=True)
 
 
 def test_a_full_beam_finds_the_most_probable_caption() -> None:
-    found = diverse_beam_search(chain_logits, 3, 1, END, Search(4, beams=216, length_penalty=0.0))
+    found = diverse_beam_search(lambda: chain_logits, 3, 1, END, Search(4, beams=216, length_penalty=0.0))
     for item, ranked in enumerate(found):
         every = all_captions(item, (1,), 0.0)
         assert ranked[0][0] == pytest.approx(max(every.values()), abs=1e-4)
@@ -50,8 +50,28 @@ def all_captions(item: int, prefix: tuple[int, ...], score: float) -> dict[tuple
     return found
 
 
+def test_parents_lead_back_to_the_row_that_each_row_grew_out_of() -> None:
+    class Reader:
+        seen: torch.Tensor | None = None
+
+        def __call__(self, rows: torch.Tensor, tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
+            if self.seen is not None:
+                assert parents is not None
+                assert torch.equal(self.seen[parents], tokens[:, :-1])
+                assert torch.equal(rows[parents], rows)
+                moved.append(not torch.equal(parents, torch.arange(len(parents))))
+            self.seen = tokens
+            return chain_logits(rows, tokens)
+
+    moved: list[bool] = []
+    diverse_beam_search(Reader, 3, 1, END, Search(7, beams=6, groups=2))
+    assert any(moved)
+
+
 def test_groups_are_kept_apart() -> None:
-    found = diverse_beam_search(chain_logits, 3, 1, END, Search(6, min_length=3, beams=3, groups=3, diversity=50.0))
+    found = diverse_beam_search(
+        lambda: chain_logits, 3, 1, END, Search(6, min_length=3, beams=3, groups=3, diversity=50.0)
+    )
     assert all(len({tokens[1] for _, tokens in ranked}) == 3 for ranked in found)
     assert all(len(tokens) >= 3 for ranked in found for _, tokens in ranked)
 
