@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from braindec.contracts import Progress, no_progress
 from braindec.frozen.base import Dtype, FrozenNetwork
-from braindec.frozen.beams import Search, diverse_beam_search
+from braindec.frozen.beams import NextLogits, Search, diverse_beam_search
 from braindec.frozen.hub import load_tokenizer, load_transformers, read_preprocessing
 from braindec.frozen.images import CLIP_MEAN, CLIP_SD, ImagePreprocessing
 from braindec.frozen.loading import LoadReport
@@ -78,38 +79,30 @@ class Captioner(FrozenNetwork):
         DataError
             If the features do not have the tower's width.
         """
-        module = self.module
-        self._check(values)
         if adjust is not None and len(values) > self.batch_size:
             raise DataError(f"{type(self).__name__}: adjusted scores need one batch, found {len(values)} features")
-        options: dict[str, Any] = {} if adjust is None else {"logits_processor": [adjust]}
-        found: list[str] = []
+        search, found = Search(max_length, min_length, beams), list[str]()
         for start in progress(range(0, len(values), self.batch_size), f"{type(self).__name__} (captions)"):
-            batch = torch.as_tensor(values[start : start + self.batch_size], device=self.device).to(self.torch_dtype)
-            with torch.inference_mode(), _features_given(*self.tower_place()):
-                # Generation wants pictures with four axes; the stand-in takes the second away again.
-                # Without a cache: with one, transformers 5.17 counts the picture's tokens into GIT's word positions.
-                tokens = module.generate(
-                    pixel_values=batch.unsqueeze(1),
-                    max_length=max_length,
-                    min_length=min_length,
-                    num_beams=beams,
-                    use_cache=False,
-                    **options,
-                )
-            found += [text.strip() for text in self.tokenizer_.batch_decode(tokens, skip_special_tokens=True)]
+            ranked = self.candidates(values[start : start + self.batch_size], search, adjust)
+            found += [best[0][0] for best in ranked]
         return tuple(found)
 
     @abstractmethod
-    def next_logits(self, features_RKD: Tensor, tokens_RL: Tensor) -> Tensor:
-        """Logits (R, V) of the token after each row of tokens."""
+    def reader(self, features_NKD: Tensor) -> NextLogits:
+        """Gives logits of the token after each row of tokens, and keeps keys and values of what it has read."""
 
     @abstractmethod
     def start_and_end(self) -> tuple[int, int]:
         """The tokens that begin and end a caption."""
 
-    def candidates(self, values: np.ndarray, search: Search) -> tuple[tuple[tuple[str, float], ...], ...]:
+    def candidates(
+        self, values: np.ndarray, search: Search, adjust: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> tuple[tuple[tuple[str, float], ...], ...]:
         """For each of the features (n, K, D) the captions found, with their scores, best first; repeats left out.
+
+        Parameters
+        ----------
+        adjust : as in `captions`; for greedy search, whose rows are the features'.
 
         Raises
         ------
@@ -117,16 +110,13 @@ class Captioner(FrozenNetwork):
             If the features do not have the tower's width.
         """
         self._check(values)
+        if adjust is not None and search.beams > 1:
+            raise DataError(f"{type(self).__name__}: scores are adjusted in greedy search, found {search.beams} beams")
         start, end = self.start_and_end()
         features = torch.as_tensor(values, device=self.device).to(self.torch_dtype)
-        with torch.inference_mode(), _features_given(*self.tower_place()):
+        with torch.inference_mode(), features_given(*self.tower_place()):
             found = diverse_beam_search(
-                lambda: lambda rows, tokens, _: self.next_logits(features[rows], tokens),
-                len(values),
-                start,
-                end,
-                search,
-                self.device,
+                lambda: _Adjusted(self.reader(features), adjust), len(values), start, end, search, self.device
             )
         worded = []
         for ranked in found:
@@ -180,9 +170,9 @@ class GitCaptioner(Captioner):
         """The tower lies in ``git.image_encoder``."""
         return self.module.git, "image_encoder"
 
-    def next_logits(self, features_RKD: Tensor, tokens_RL: Tensor) -> Tensor:
+    def reader(self, features_NKD: Tensor) -> NextLogits:
         """The language head reads features and tokens as one sequence."""
-        return self.module(input_ids=tokens_RL, pixel_values=features_RKD.unsqueeze(1)).logits[:, -1]
+        return _GitReader(self.module, features_NKD)
 
     def start_and_end(self) -> tuple[int, int]:
         """BERT's ``[CLS]`` and ``[SEP]``."""
@@ -217,14 +207,69 @@ class BlipCaptioner(Captioner):
         """The tower lies in ``vision_model``."""
         return self.module, "vision_model"
 
-    def next_logits(self, features_RKD: Tensor, tokens_RL: Tensor) -> Tensor:
+    def reader(self, features_NKD: Tensor) -> NextLogits:
         """The text decoder attends to the features."""
-        return self.module.text_decoder(input_ids=tokens_RL, encoder_hidden_states=features_RKD).logits[:, -1]
+        return _BlipReader(self.module.text_decoder, features_NKD)
 
     def start_and_end(self) -> tuple[int, int]:
         """As BLIP's own generation has them."""
         config = self.module.config.text_config
         return int(config.bos_token_id), int(config.sep_token_id)
+
+
+@dataclass(frozen=True)
+class _Adjusted:
+    """A reader whose logits are adjusted in the light of the tokens so far."""
+
+    read: NextLogits
+    adjust: Callable[[Tensor, Tensor], Tensor] | None
+
+    def __call__(self, rows: Tensor, tokens_RL: Tensor, parents: Tensor | None) -> Tensor:
+        logits_RV = self.read(rows, tokens_RL, parents)
+        return logits_RV if self.adjust is None else self.adjust(tokens_RL, logits_RV)
+
+
+class _GitReader:
+    """Reads features (N, K, D) and the first token, then a token at a time."""
+
+    def __init__(self, module: Any, features_NKD: Tensor) -> None:
+        self.module, self.features_NKD = module, features_NKD
+        self.cache: Any = None
+
+    def __call__(self, rows: Tensor, tokens_RL: Tensor, parents: Tensor | None) -> Tensor:
+        if parents is None:
+            given = {"input_ids": tokens_RL, "pixel_values": self.features_NKD[rows].unsqueeze(1)}
+        else:
+            self.cache.reorder_cache(parents)
+            # Left to itself transformers 5 counts the picture's tokens in the cache into the words' positions.
+            place = torch.full_like(tokens_RL[:, -1:], tokens_RL.shape[1] - 1)
+            given = {"input_ids": tokens_RL[:, -1:], "position_ids": place, "past_key_values": self.cache}
+        read = self.module(**given, use_cache=True)
+        self.cache = read.past_key_values
+        return read.logits[:, -1]
+
+
+class _BlipReader:
+    """Reads a token at a time; keys and values of the features (N, K, D) are made once."""
+
+    def __init__(self, module: Any, features_NKD: Tensor) -> None:
+        from transformers import DynamicCache, EncoderDecoderCache
+
+        self.module, self.features_NKD = module, features_NKD
+        self.words: Any = DynamicCache()
+        self.cache = EncoderDecoderCache(self.words, DynamicCache())
+
+    def __call__(self, rows: Tensor, tokens_RL: Tensor, parents: Tensor | None) -> Tensor:
+        if parents is not None:
+            # The features' need no new order: a row and its parent belong to the same item.
+            self.words.reorder_cache(parents)
+        read = self.module(
+            input_ids=tokens_RL[:, -1:],
+            encoder_hidden_states=self.features_NKD[rows],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        return read.logits[:, -1]
 
 
 class _GivenFeatures(nn.Module):
@@ -237,7 +282,8 @@ class _GivenFeatures(nn.Module):
 
 
 @contextmanager
-def _features_given(owner: Any, name: str) -> Iterator[None]:
+def features_given(owner: Any, name: str) -> Iterator[None]:
+    """While it lasts, the image tower ``owner.name`` takes features (N, 1, K, D) for pictures and returns them."""
     tower = getattr(owner, name)
     setattr(owner, name, _GivenFeatures())
     try:

@@ -61,10 +61,6 @@ class GenerateCaption:
             values = self.features.of(values, self.target, network, context, stage)
 
         def work(rows: np.ndarray, size: int) -> list[list[tuple[str, float]]]:
-            if self.rank_by is None and self.search.beams == 1 and self.search.length_penalty == 1:
-                # The library's own greedy search is faster, and there is one caption to find.
-                limits = self.search.max_length, self.search.min_length
-                return [[(text, 0.0)] for text in network.captions(values[rows], *limits)]
             return [list(ranked) for ranked in network.candidates(values[rows], self.search)]
 
         parts = in_batches(len(values), max(1, network.batch_size // self.search.beams), work, stage)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from braindec.frozen.beams import Search
-from braindec.frozen.captioners import BlipCaptioner, Captioner, GitCaptioner
+from braindec.frozen.captioners import BlipCaptioner, Captioner, GitCaptioner, features_given
 from tests.unit.stages.tiny_captioners import save_blip, save_git
 
 
@@ -25,9 +25,15 @@ def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.mark.parametrize("min_length", [0, 6])
 def test_one_group_is_the_library_s_search(network: Captioner, beams: int, min_length: int) -> None:
     features = 2 * np.random.default_rng(0).normal(size=(6, 5, 24)).astype(np.float32)
+    limits = {"max_length": 9, "min_length": min_length, "num_beams": beams}
+    with features_given(*network.tower_place()):
+        # Without a cache: with one, transformers 5 counts the picture's tokens into GIT's word positions.
+        pixels = torch.from_numpy(features).unsqueeze(1)
+        tokens = network.module.generate(pixel_values=pixels, use_cache=False, **limits)
+    expected = [text.strip() for text in network.tokenizer_.batch_decode(tokens, skip_special_tokens=True)]
     found = network.candidates(features, Search(9, min_length, beams))
-    assert tuple(ranked[0][0] for ranked in found) == network.captions(features, 9, min_length, beams)
-    assert len({ranked[0][0] for ranked in found}) > 1
+    assert [ranked[0][0] for ranked in found] == expected
+    assert len(set(expected)) > 1
 
 
 def test_scores_of_the_n_best_equal_the_library_s(network: Captioner) -> None:
