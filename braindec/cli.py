@@ -103,10 +103,11 @@ def _run_hydra(command: str) -> None:
     import hydra
     from omegaconf import DictConfig
 
-    from braindec.compose import settable
+    from braindec.compose import check_choices, settable
     from braindec.console import guarded, set_up_logging
     from braindec.locations import configs_folder
 
+    guarded(lambda: check_choices(sys.argv[1:]))
     sys.argv[1:] = settable(sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=command)

@@ -10,6 +10,7 @@ import pytest
 
 from braindec import cli
 from braindec.completion import candidates, print_script
+from braindec.compose import check_choices
 from braindec.locations import configs_folder
 from braindec.usage import print_usage
 
@@ -65,6 +66,14 @@ def test_unknown_command_names_the_nearest() -> None:
     done = run("trian")
     assert done.returncode == 2
     assert "did you mean 'train'" in done.stderr
+
+
+def test_an_unknown_name_in_a_list_is_named_with_the_nearest() -> None:
+    done = run("reconstruct", "run=outputs/none", "stages=[vdvae,git_capton]")
+    assert done.returncode == 2
+    assert "configs/stage has no 'git_capton'; did you mean 'git_caption'?" in done.stderr
+    check_choices(["subject=[a,b]", "metric=[pixcorr, ssim]", "stages=[]", "ids=[x]"])
+    check_choices(["stages=[mine]", "--config-dir=elsewhere"])
 
 
 def test_completion_offers_commands_groups_and_options() -> None:
