@@ -123,6 +123,8 @@ class LatentDiffusion:
         elif previous is not None and previous.images is not None and not self._warned:
             self._warned = True
             log.warning("stage %s: walks from noise; pictures before it play no part without strength", stage)
+        if self.n_samples > 1:
+            self._check_ranking(predictions, context, stage)
         seeds_NM = np.array([item_seeds(predictions, context.seed, m) for m in range(self.n_samples)]).T
         made_JHW3 = self._sample(conditions, starts, seeds_NM, context.device, stage)
         images = made_JHW3.reshape(len(predictions), self.n_samples, *made_JHW3.shape[1:])
@@ -187,6 +189,18 @@ class LatentDiffusion:
 
     def _set_batch_size(self, size: int) -> None:
         self.batch_size = size
+
+    def _check_ranking(self, predictions: Predictions, context: StageContext, stage: str) -> None:
+        """Raise `DataError` before hours of sampling where samples could not be ranked after it."""
+        assert self.rank_by is not None
+        predicted(predictions, self.rank_by, stage)
+        target = target_with(context, self.rank_by, "embed", stage)
+        modality = getattr(getattr(target, "network", None), "modality", "image")
+        if modality != "image":
+            raise DataError(
+                f"stage {stage}: rank_by {self.rank_by!r} is a target of {modality}s and cannot read samples; name one "
+                "whose network reads pictures"
+            )
 
     def _scores(self, images: np.ndarray, predictions: Predictions, context: StageContext, stage: str) -> np.ndarray:
         """Similarity of each sample with what is wanted, (N, M)."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,6 +87,20 @@ def test_the_kept_sample_is_the_one_nearest_to_the_predicted_embedding(model, pr
 
     assert (cosine(kept.images) >= cosine(first.images) - 1e-6).all()
     assert (cosine(kept.images) > cosine(first.images) + 1e-3).any()
+
+
+def test_what_cannot_rank_samples_is_said_before_they_are_drawn(model, predictions, monkeypatch) -> None:
+    monkeypatch.setattr(LatentDiffusion, "_sample", lambda *given: pytest.fail("drawn"))
+    words = MeanColour()
+    words.network = SimpleNamespace(modality="text")
+    for rank_by, targets, message in (
+        ("sound", {}, "needs predictions of target 'sound'"),
+        ("colour", {}, "needs the target 'colour'"),
+        ("colour", {"colour": words}, "'colour' is a target of texts and cannot read samples"),
+    ):
+        stage = LatentDiffusion(model, CONDITIONS, n_samples=2, rank_by=rank_by)
+        with pytest.raises(DataError, match=message):
+            stage.run(predictions, None, context_of({}, targets))
 
 
 def test_best_samples_is_by_cosine() -> None:
