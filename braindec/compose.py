@@ -19,12 +19,23 @@ if TYPE_CHECKING:
     from braindec.training.folds import Parts
 
 
-def settable(overrides: list[str]) -> list[str]:
+def settable(overrides: list[str], command: str = "") -> list[str]:
     """Overrides in which ``part.key=value`` may also set a key that the part's YAML leaves at its default.
 
     Hydra would refuse it and ask for ``+part.key``; `check_config` tells a misspelt key better than that. A list of
-    names for ``stages`` chooses from the group ``stage``.
+    names for ``stages`` chooses from the group ``stage``, and ``split`` of ``reconstruct`` is no choice from the group of
+    that name: it can only be ``test``.
+
+    Raises
+    ------
+    DataError
+        If ``reconstruct`` is asked for another part than the test part.
     """
+    if command == "reconstruct":
+        other = [one for one in overrides if one.startswith("split=") and one != "split=test"]
+        if other:
+            raise DataError(f"{other[0]}: reconstruct makes pictures and words of the test part alone; say split=test")
+        overrides = [one for one in overrides if one != "split=test"]
     overrides = [re.sub(r"^stages=\[", "stage=[", override) for override in overrides]
     pattern = re.compile(r"(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=")
     return [f"++{override}" if pattern.match(override) else override for override in overrides]
@@ -39,7 +50,7 @@ def compose(name: str, overrides: list[str], config_dir: Path | None = None) -> 
     GlobalHydra.instance().clear()
     extra = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir}]"]
     with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        return hydra_compose(name, overrides=[*settable(overrides), *extra])
+        return hydra_compose(name, overrides=[*settable(overrides, name), *extra])
 
 
 def load_config(path: Path) -> DictConfig:

@@ -1,7 +1,7 @@
 """``braindec reconstruct``: pictures and words from a run's predictions.
 
     braindec reconstruct run=outputs/my_run
-    braindec reconstruct run=outputs/my_run stages=[vdvae,latent_diffusion] n_samples=4 ids=[subj01_scene-000017]
+    braindec reconstruct run=outputs/my_run n_samples=4 stages.latent_diffusion.rank_by=clip_vision ids=[ITEM,ITEM]
     torchrun --nproc-per-node 8 -m braindec.cli reconstruct run=outputs/my_run
 
 Writes ``reconstructions/``: PNG files named by item, ``table.csv`` and ``contact_sheet.png``, and while it runs a
