@@ -23,8 +23,8 @@ def settable(overrides: list[str], command: str = "") -> list[str]:
     """Overrides in which ``part.key=value`` may also set a key that the part's YAML leaves at its default.
 
     Hydra would refuse it and ask for ``+part.key``; `check_config` tells a misspelt key better than that. A list of
-    names for ``stages`` chooses from the group ``stage``, and ``split`` of ``reconstruct`` is no choice from the group of
-    that name: it can only be ``test``.
+    names for ``stages`` chooses from the group ``stage``, and ``split`` of ``reconstruct`` is no choice from the group
+    of that name: it can only be ``test``.
 
     Raises
     ------

@@ -41,9 +41,7 @@ class GenerateCaption:
         features: CaptionFeatures | None = None,
     ) -> None:
         if search.lookup:
-            raise DataError(
-                "stage generate_caption: search.lookup is of language models (prefix_llm); leave it at 0 here"
-            )
+            raise DataError("stage generate_caption: search.lookup is of language models (prefix_llm); leave it at 0")
         self.network = network
         self.features = features
         self.target = target

@@ -148,9 +148,9 @@ def test_versatile_diffusion_pairs_each_attention_with_the_text_network_s(versat
 
 def test_versatile_diffusion_equals_the_dual_guided_pipeline(versatile_folder: Path, monkeypatch) -> None:
     import diffusers
+    from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
     from diffusers.pipelines.deprecated.versatile_diffusion import pipeline_versatile_diffusion_dual_guided as theirs
     from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
-    from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
     from transformers import CLIPTextModelWithProjection
 
     forward = DualTransformer2DModel.forward
