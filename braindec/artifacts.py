@@ -168,6 +168,11 @@ def read_image(path: Path) -> np.ndarray:
         raise ArtifactError(f"{path}: not a readable image ({error})") from error
 
 
+def image_hash(image: np.ndarray) -> str:
+    """SHA-256 of a picture's pixels, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
 def safe_name(identifier: str) -> str:
     """An identifier as a file name: letters, digits, ``.``, ``-`` and ``_``; others become ``__``."""
     return re.sub(r"[^A-Za-z0-9._-]+", "__", identifier).lstrip(".") or "_"
@@ -319,6 +324,11 @@ class RunFolder:
         """Folder of the reconstructions; those of controls lie beneath ``controls/``."""
         base = self.path / "reconstructions"
         return base if source == "decoded" else base / "controls" / safe_name(source)
+
+    def made_alike(self, source: str) -> bool:
+        """Whether a source was reconstructed by the same stages with the same settings as the decoded items."""
+        made = self.manifest().get("reconstructed", {})
+        return made.get(source) == made.get("decoded")
 
     def stages(self, fold: str) -> Path:
         """Folder of what stages fit for one fold."""

@@ -103,11 +103,15 @@ def _run_hydra(command: str) -> None:
     import hydra
     from omegaconf import DictConfig
 
-    from braindec.compose import settable
+    from braindec.compose import check_choices, settable
     from braindec.console import guarded, set_up_logging
     from braindec.locations import configs_folder
 
-    sys.argv[1:] = settable(sys.argv[1:])
+    def read() -> None:
+        check_choices(sys.argv[1:])
+        sys.argv[1:] = settable(sys.argv[1:], command)
+
+    guarded(read)
 
     @hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=command)
     def job(config: DictConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,23 @@ if TYPE_CHECKING:
     from braindec.training.folds import Parts
 
 
-def settable(overrides: list[str]) -> list[str]:
+def settable(overrides: list[str], command: str = "") -> list[str]:
     """Overrides in which ``part.key=value`` may also set a key that the part's YAML leaves at its default.
 
     Hydra would refuse it and ask for ``+part.key``; `check_config` tells a misspelt key better than that. A list of
-    names for ``stages`` chooses from the group ``stage``.
+    names for ``stages`` chooses from the group ``stage``, and ``split`` of ``reconstruct`` is no choice from the group
+    of that name: it can only be ``test``.
+
+    Raises
+    ------
+    DataError
+        If ``reconstruct`` is asked for another part than the test part.
     """
+    if command == "reconstruct":
+        other = [one for one in overrides if one.startswith("split=") and one != "split=test"]
+        if other:
+            raise DataError(f"{other[0]}: reconstruct makes pictures and words of the test part alone; say split=test")
+        overrides = [one for one in overrides if one != "split=test"]
     overrides = [re.sub(r"^stages=\[", "stage=[", override) for override in overrides]
     pattern = re.compile(r"(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=")
     return [f"++{override}" if pattern.match(override) else override for override in overrides]
@@ -38,7 +50,7 @@ def compose(name: str, overrides: list[str], config_dir: Path | None = None) -> 
     GlobalHydra.instance().clear()
     extra = [] if config_dir is None else [f"hydra.searchpath=[file://{config_dir}]"]
     with initialize_config_dir(str(configs_folder()), version_base="1.3"):
-        return hydra_compose(name, overrides=[*settable(overrides), *extra])
+        return hydra_compose(name, overrides=[*settable(overrides, name), *extra])
 
 
 def load_config(path: Path) -> DictConfig:
@@ -78,11 +90,43 @@ def checked(config: DictConfig, schema: Callable[..., Any] = Experiment) -> Dict
     return config
 
 
+def check_choices(overrides: list[str]) -> None:
+    """Raise `DataError` where a list such as ``stages=[NAME]`` names a file that its config group lacks.
+
+    Hydra would say of a list only that it could not load it.
+    """
+    if any(override.startswith(("--config-dir", "-cd", "hydra.searchpath")) for override in overrides):
+        return
+    for override in settable(overrides):
+        match = re.fullmatch(r"(\w+)=\[([\w\s,-]*)\]", override)
+        if match is None or not (configs_folder() / match[1]).is_dir():
+            continue
+        known = sorted(path.stem for path in (configs_folder() / match[1]).glob("*.yaml"))
+        for name in filter(None, (name.strip() for name in match[2].split(","))):
+            if name not in known:
+                close = get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+                raise DataError(f"{override}: configs/{match[1]} has no {name!r}; {hint}")
+
+
 def build(node: Any) -> Any:
-    """Instantiate a part, or a mapping of parts in its order, from its config."""
+    """Instantiate a part, or a mapping of parts in its order, from its config.
+
+    Raises
+    ------
+    DataError
+        If a part refuses a value; the message begins with the part's place in the configuration.
+    """
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    return instantiate(node, _convert_="all")
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if not isinstance(error.__cause__, DataError):
+            raise
+        place = re.search(r"^full_key: (.+)$", str(error), re.MULTILINE)
+        raise DataError(f"{place[1]}: {error.__cause__}" if place else str(error.__cause__)) from error
 
 
 def parts_of(config: DictConfig) -> Parts:

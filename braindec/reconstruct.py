@@ -1,7 +1,7 @@
 """``braindec reconstruct``: pictures and words from a run's predictions.
 
     braindec reconstruct run=outputs/my_run
-    braindec reconstruct run=outputs/my_run stages=[vdvae,latent_diffusion] n_samples=4 ids=[subj01_scene-000017]
+    braindec reconstruct run=outputs/my_run n_samples=4 stages.latent_diffusion.rank_by=clip_vision ids=[ITEM,ITEM]
     torchrun --nproc-per-node 8 -m braindec.cli reconstruct run=outputs/my_run
 
 Writes ``reconstructions/``: PNG files named by item, ``table.csv`` and ``contact_sheet.png``, and while it runs a
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from braindec.artifacts import RunFolder, array_hash, text_hash, write_table
+from braindec.artifacts import RunFolder, array_hash, read_table, text_hash, write_table
 from braindec.compose import build, checked, load_config, parts_of, resolve_device
 from braindec.console import progress
 from braindec.contracts import Stage
@@ -47,7 +47,8 @@ class Reconstruction:
     run : the run folder that ``train`` wrote.
     stages : stages in order; none means those of the run's own configuration. Single values (``stages.NAME.steps=20``)
         change the run's own.
-    ids : item ids to reconstruct; empty means all. Their table is ``selected.csv``.
+    ids : item ids to reconstruct; empty means all. Their pictures and table lie in ``reconstructions/selected`` and
+        leave those of all items, and what the manifest says of them, as they are.
     n_samples : samples an item, for the stages that draw several and keep one; None means as configured.
     controls : whether the controls' predictions are reconstructed too (evaluation needs them).
     batch_size, device : as in training; None means the run's own.
@@ -76,24 +77,43 @@ def reconstruct(config: DictConfig) -> RunFolder:
         raise DataError(f"run={config.run}: its configuration names no stage; say stages=[NAME,...]")
     config.stages = OmegaConf.create(chosen if config.n_samples is None else with_samples(chosen, config.n_samples))
     checked(config, Reconstruction)
+    if config.batch_size is not None and config.batch_size < 1:
+        raise DataError(f"batch_size={config.batch_size}: expected items of a chunk, at least 1")
     if "decoded" not in run.sources():
         raise DataError(f"run={run.path}: holds no predictions; run braindec train with the same run_dir first")
+    check_ids(run, list(config.ids))
     work = _Work(run, original, config, share_of(), OmegaConf.to_yaml(config.stages))
     stages = build(config.stages)
     truth_of = sorted({name for stage in stages.values() for name in getattr(stage, "uses_truth", ())})
     places = [place for fold in run.folds() for place in work.reconstruct_fold(fold, stages, truth_of)]
-    if not places:
-        raise DataError(f"ids={list(config.ids)}: none of them is an item of the run {run.path}")
     tables = [(source, chunks.whole()) for source, chunks in places]
     if any(table is None for _, table in tables):
         log.info("process %d of %d is done; the last one writes the tables", work.share.rank + 1, work.share.world)
         return run
     flags = work.write_tables([(source, table) for source, table in tables if table is not None])
-    run.update_manifest(chain=list(stages), stages_hash=text_hash(work.chain_text), reconstruction_flags=flags)
     if not config.ids:
-        for _, chunks in places:
-            chunks.clear_stale()
+        stages_hash = text_hash(work.chain_text)
+        made = {**run.manifest().get("reconstructed", {}), **dict.fromkeys(dict(tables), stages_hash)}
+        run.update_manifest(chain=list(stages), stages_hash=stages_hash, reconstruction_flags=flags, reconstructed=made)
     return run
+
+
+def check_ids(run: RunFolder, ids: list[str]) -> None:
+    """Raise `DataError` where an id names no item that the run predicted."""
+    from difflib import get_close_matches
+
+    known: dict[str, None] = {}
+    for fold in run.folds():
+        table = read_table(run.predictions("decoded", fold) / "table.csv", ("item_id",))
+        known.update(dict.fromkeys(table["item_id"]))
+    unknown = [one for one in ids if one not in known]
+    if unknown:
+        near = [one for one in known if one.endswith(unknown[0])] or get_close_matches(unknown[0], known, n=1)
+        raise DataError(
+            f"ids: {len(unknown)} of {len(ids)} are no items of the run {run.path}, e.g. {unknown[0]!r}; "
+            f"did you mean {(near or list(known))[0]!r}? All {len(known)} items are the column item_id of "
+            f"{run.predictions('decoded', run.folds()[0]) / 'table.csv'}"
+        )
 
 
 def stages_config(given: Any, original: DictConfig) -> dict[str, Any]:
@@ -165,7 +185,7 @@ class _Work:
             if not len(predictions):
                 continue
             own = _with_truth(context, predictions, stimuli, truth_of)
-            folder = self.run.reconstructions(source)
+            folder = self._folder(source)
             preview = Preview(folder / "preview.png") if source == "decoded" else None
             key = self._key(predictions, own.seed)
             reconstruct_fold(folder, key, stages, predictions, own, self.batch_size, self.share, preview)
@@ -176,15 +196,19 @@ class _Work:
         """The table of each source, folds one after another, and the contact sheet; returns the flags of all."""
         from braindec.run_tables import flags_of
 
-        name = "selected.csv" if self.config.ids else "table.csv"
         for source in dict.fromkeys(source for source, _ in tables):
             whole = pd.concat([table for own, table in tables if own == source], ignore_index=True)
-            folder = self.run.reconstructions(source)
-            write_table(folder / name, whole)
-            if source == "decoded" and not self.config.ids:
+            folder = self._folder(source)
+            write_table(folder / "table.csv", whole)
+            if source == "decoded":
                 self._write_contact_sheet(folder, whole)
             (folder / "preview.png").unlink(missing_ok=True)
         return sorted({flag for _, table in tables for flag in flags_of(table)})
+
+    def _folder(self, source: str) -> Path:
+        """Chosen items have their own: other settings must not change pictures that the table of all items names."""
+        folder = self.run.reconstructions(source)
+        return folder / "selected" if self.config.ids else folder
 
     def _write_contact_sheet(self, folder: Path, table: pd.DataFrame) -> None:
         """What was shown over what was decoded, for the first items."""
@@ -235,5 +259,8 @@ def _with_truth(context: StageContext, predictions: Predictions, stimuli: Stimul
 
 def run(config: DictConfig) -> None:
     """What ``braindec reconstruct`` does."""
-    folder = reconstruct(config)
-    log.info("pictures are in %s; next: braindec evaluate run=%s", folder.path / "reconstructions", folder.path)
+    folder = reconstruct(config).path
+    if config.ids:
+        log.info("pictures are in %s", folder / "reconstructions" / "selected")
+    else:
+        log.info("pictures are in %s; next: braindec evaluate run=%s", folder / "reconstructions", folder)

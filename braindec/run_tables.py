@@ -39,7 +39,8 @@ def read_reconstructions(path: Path) -> pd.DataFrame:
     ArtifactError
         When the file or a column is missing.
     """
-    text = ("item_id", "subject", "fold", "stimulus_id", "image", "caption", "label", "chain", "flags", "answers")
+    text = ("item_id", "subject", "fold", "stimulus_id", "image", "caption", "label", "chain", "flags", "answers",
+            "image_sha256")  # fmt: skip
     return _with_columns(path, text, RECONSTRUCTION_COLUMNS, "reconstruct")
 
 

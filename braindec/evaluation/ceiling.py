@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ def run_ceilings(
     """Metric -> noise ceiling; empty for a run that predicted no halves or did not reconstruct them."""
     present = all(half in run.sources() for half in HALVES)
     reconstructed = run.reconstructions("decoded").joinpath("table.csv").exists()
-    if reconstructed and not all(run.reconstructions(half).joinpath("table.csv").exists() for half in HALVES):
+    tables = [run.reconstructions(half) / "table.csv" for half in HALVES]
+    if (reconstructed and not all(map(Path.exists, tables))) or not all(map(run.made_alike, HALVES)):
         present = False
     if not present:
         return {}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from braindec.artifacts import RunFolder, read_image, read_table, safe_name
+from braindec.artifacts import RunFolder, image_hash, read_image, read_table, safe_name
 from braindec.contracts import Target
 from braindec.run_tables import CURVE, answers_of, read_predictions, read_reconstructions
 from braindec.targets.cache import load_or_compute
@@ -72,7 +72,7 @@ def build_evidence(
                 table=table,
                 gallery=gallery,
                 truth=gallery.rows(table["stimulus_id"].tolist()),
-                images=None if own is None else _images(run.reconstructions(source), own["image"].tolist()),
+                images=None if own is None else _images(run.reconstructions(source), own),
                 captions=None if own is None else _texts(own["caption"]),
                 labels=None if own is None else _texts(own["label"]),
                 answers=None if own is None else answers_of(own, run.reconstructions(source) / "table.csv"),
@@ -94,6 +94,11 @@ def _reconstruction_rows(run: RunFolder, source: str, fold: str, table: pd.DataF
         if source.startswith(CURVE) or not (run.reconstructions("decoded") / "table.csv").exists():
             return None
         raise DataError(f"{path}: control {source!r} was not reconstructed; run braindec reconstruct run={run.path}")
+    if not run.made_alike(source):
+        raise DataError(
+            f"{path}: {source!r} was reconstructed by other stages or settings than the decoded items and cannot be "
+            f"compared with them; run braindec reconstruct run={run.path} without controls=false"
+        )
     rows = read_reconstructions(path)
     rows = rows[rows["fold"] == fold]
     if rows["item_id"].duplicated().any():
@@ -108,10 +113,17 @@ def _reconstruction_rows(run: RunFolder, source: str, fold: str, table: pd.DataF
     return rows.set_index("item_id").loc[table["item_id"]].reset_index()
 
 
-def _images(folder: Path, names: Sequence[str]) -> np.ndarray | None:
+def _images(folder: Path, rows: pd.DataFrame) -> np.ndarray | None:
+    names = rows["image"].tolist()
     if not any(names):
         return None
     images = [read_image(folder / name) for name in names]
+    for name, image, wanted in zip(names, images, rows.get("image_sha256", ()), strict=False):
+        if image_hash(image) != wanted:
+            raise DataError(
+                f"{folder / name}: is not the picture that {folder / 'table.csv'} lists (another hash): a "
+                "reconstruction with other settings was begun and not finished; run braindec reconstruct again"
+            )
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise DataError(f"{folder}: pictures of different sizes {sorted(shapes)[:3]}; run braindec reconstruct again")

@@ -62,6 +62,8 @@ class FrozenNetwork(ABC):
     modality: Modality = "image"
 
     def __init__(self, weights: str, device: str = "cpu", dtype: Dtype = "float32", batch_size: int = 32) -> None:
+        if batch_size < 1:
+            raise DataError(f"{type(self).__name__}: expected batch_size >= 1, found {batch_size}")
         self.weights = weights
         self.device = device
         self.dtype = dtype

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 
+_GAP_PX = 8
+
+
 def _tile(image: np.ndarray, tile_px: int) -> Picture:
     """Fit a picture into a tile: tiny ones by whole factors without smoothing, others by Lanczos resampling."""
     from PIL import Image
@@ -31,12 +34,18 @@ def _tile(image: np.ndarray, tile_px: int) -> Picture:
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
+def _fitting(images: Sequence[np.ndarray | None], tile_px: int) -> int:
+    """The side of tiles that tiny pictures fill by whole factors; ``tile_px`` for others."""
+    side = max((max(image.shape[:2]) for image in images if image is not None), default=tile_px)
+    return side * max(1, round(tile_px / side)) if side <= TINY_SIDE else tile_px
+
+
 def contact_sheet(
     truth: Sequence[np.ndarray | None],
     decoded: Sequence[np.ndarray | None],
     columns: int = 8,
     tile_px: int = 96,
-    gap_px: int = 8,
+    gap_px: int = _GAP_PX,
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> Picture:
     """Rows of ``columns`` pairs, each pair the shown picture over the decoded one.
@@ -81,13 +90,32 @@ def write_contact_sheet(
     decoded: Sequence[np.ndarray | None],
     columns: int = 8,
     tile_px: int = 96,
+    names: tuple[str, str] = ("shown", "decoded"),
 ) -> Path:
-    """Write `contact_sheet` as PNG, atomically."""
+    """Write `contact_sheet` as PNG, atomically: tiles that tiny pictures fill, and ``names`` beside each two rows."""
     buffer = io.BytesIO()
-    contact_sheet(truth, decoded, columns, tile_px).save(buffer, "PNG", optimize=True)
+    tile_px = _fitting([*truth, *decoded], tile_px)
+    _named(contact_sheet(truth, decoded, columns, tile_px), names, tile_px).save(buffer, "PNG", optimize=True)
     with atomic_write(path) as file:
         file.write(buffer.getvalue())
     return path
+
+
+def _named(sheet: Picture, names: tuple[str, str], tile_px: int, gap_px: int = _GAP_PX) -> Picture:
+    """A contact sheet with what its rows are at the left."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font = ImageFont.load_default(13)
+    margin = round(max(font.getlength(name) for name in names)) + gap_px
+    named = Image.new("RGB", (sheet.width + margin, sheet.height), (255, 255, 255))
+    named.paste(sheet, (margin, 0))
+    draw = ImageDraw.Draw(named)
+    pair_px = 2 * tile_px + gap_px // 2
+    for top in range(gap_px, sheet.height - pair_px, pair_px + gap_px + gap_px // 2):
+        for k, name in enumerate(names):
+            middle = top + k * (tile_px + gap_px // 2) + tile_px // 2
+            draw.text((margin, middle), name, (27, 31, 36), font=font, anchor="rm")
+    return named
 
 
 def labelled_sheet(rows: Mapping[str, Sequence[np.ndarray]], tile_px: int = 112, gap_px: int = 6) -> Picture:

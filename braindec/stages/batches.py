@@ -16,16 +16,28 @@ log = logging.getLogger(__name__)
 Made = TypeVar("Made")
 
 
-def in_batches(n: int, batch_size: int, work: Callable[[np.ndarray, int], Made], stage: str) -> list[Made]:
+def in_batches(
+    n: int,
+    batch_size: int,
+    work: Callable[[np.ndarray, int], Made],
+    stage: str,
+    halved: Callable[[int], None] | None = None,
+) -> list[Made]:
     """Results of ``work(rows, size)`` over rows 0..n-1 in order, at most ``size`` rows at a time.
 
     A batch that is too large for the device's memory is halved from there on, and a warning says so.
 
+    Parameters
+    ----------
+    halved : told the size that is gone on with, so that the next call need not find it out by failing again.
+
     Raises
     ------
     DataError
-        If a single item does not fit.
+        If a single item does not fit, or the batch size is below 1.
     """
+    if batch_size < 1:
+        raise DataError(f"stage {stage}: expected batch_size >= 1, found {batch_size}")
     made = []
     start, size = 0, batch_size
     while start < n:
@@ -34,6 +46,8 @@ def in_batches(n: int, batch_size: int, work: Callable[[np.ndarray, int], Made],
             made.append(work(rows, size))
         except torch.OutOfMemoryError as error:
             size = _halved(len(rows), stage, error)
+            if halved is not None:
+                halved(size)
         else:
             start += len(rows)
             continue

@@ -80,10 +80,11 @@ class Chunks:
         return pd.concat([read_reconstructions(path) for path in paths], ignore_index=True)
 
     def clear_stale(self) -> None:
-        """Remove the tables of chunks that were made under other keys."""
-        for other in self.place.parent.iterdir():
+        """Remove the tables of chunks that were made under other keys: their pictures are about to be overwritten."""
+        for other in self.place.parent.glob("*"):
             if other != self.place:
-                shutil.rmtree(other) if other.is_dir() else other.unlink()
+                # Other processes of the same command may be at it too.
+                shutil.rmtree(other, ignore_errors=True)
 
 
 def reconstruct_fold(
@@ -110,12 +111,16 @@ def reconstruct_fold(
     chunks = Chunks(folder, fold, key, len(predictions), batch_size)
     context = replace(context, options={**context.options, WHOLE_FOLD: predictions})
     own = [rows for number, rows in enumerate(chunks.rows()) if share.owns(number)]
+    begun = False
     with ChunkWriter(folder, context.seed) as writer:
         for rows in context.progress(own, f"reconstructing {predictions.source} {fold}"):
             if chunks.is_done(rows):
                 continue
             part = predictions.select(rows)
             made = run_chain(stages, part, context)
+            if not begun:
+                chunks.clear_stale()
+                begun = True
             writer.add(chunks.path(rows), made, part)
             if preview is not None and share.rank == 0:
                 preview.add(made)

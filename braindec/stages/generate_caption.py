@@ -14,7 +14,7 @@ from braindec.stages.batches import in_batches
 from braindec.stages.caption_features import CaptionFeatures
 from braindec.stages.inputs import extended, predicted
 from braindec.stages.rescoring import nearest_text
-from braindec.types import Predictions, Reconstructions
+from braindec.types import DataError, Predictions, Reconstructions
 
 
 class GenerateCaption:
@@ -40,6 +40,8 @@ class GenerateCaption:
         rank_by: str | None = None,
         features: CaptionFeatures | None = None,
     ) -> None:
+        if search.lookup:
+            raise DataError("stage generate_caption: search.lookup is of language models (prefix_llm); leave it at 0")
         self.network = network
         self.features = features
         self.target = target

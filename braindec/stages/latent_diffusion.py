@@ -5,6 +5,7 @@ Legend: N predictions, M samples of each, J jobs (one a sample of a prediction),
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
@@ -22,6 +23,8 @@ from braindec.stages.ranking import sample_scores
 from braindec.stages.rescaling import Rescale, Rescaler
 from braindec.stages.seeds import item_seeds
 from braindec.types import DataError, Predictions, Reconstructions, Stimuli
+
+log = logging.getLogger(__name__)
 
 
 class LatentDiffusion:
@@ -63,10 +66,12 @@ class LatentDiffusion:
         oracle: bool = False,
         rescale: Rescale = "none",
     ) -> None:
-        if n_samples < 1 or (n_samples > 1 and rank_by is None):
+        if n_samples < 1:
+            raise DataError(f"stage latent_diffusion: expected n_samples >= 1, found {n_samples}")
+        if n_samples > 1 and rank_by is None:
             raise DataError(
-                f"stage latent_diffusion: n_samples {n_samples} with rank_by {rank_by}; several samples need a target "
-                "to rank them by"
+                f"stage latent_diffusion: n_samples {n_samples} without rank_by; several samples need a target to rank "
+                "them by, one that the run predicts and that reads pictures: rank_by: TARGET"
             )
         if oracle and n_samples == 1:
             raise DataError("stage latent_diffusion: oracle chooses among samples; give n_samples above 1")
@@ -74,11 +79,7 @@ class LatentDiffusion:
             raise DataError(f"stage latent_diffusion: start {start} without strength; give both, or neither")
         self.model = model
         self.conditions = {name: target for name, target in conditions.items() if target is not None}
-        self.steps = steps
-        self.strength = strength
-        self.guidance = guidance
-        self.scheduler: SchedulerName = scheduler
-        self.reuse = reuse
+        self.sampling = Sampling(steps, strength, guidance, scheduler, reuse)
         self.batch_size = batch_size
         self.n_samples = n_samples
         self.rank_by = rank_by
@@ -86,6 +87,7 @@ class LatentDiffusion:
         self.caption_text = caption_text
         self.oracle = oracle
         self.rescaler = Rescaler(rescale)
+        self._warned = False
 
     @property
     def uses_truth(self) -> tuple[str, ...]:
@@ -106,17 +108,25 @@ class LatentDiffusion:
         conditions = {
             name: self.rescaler.values(predictions, target, context, stage) for name, target in self.conditions.items()
         }
-        sampling = Sampling(self.steps, self.strength, self.guidance, self.scheduler, self.reuse)
         model = self.model.on(context.device)
         if self.caption_text:
-            conditions.update(model.encode_texts(_captions(previous, stage)))
+            conditions.update(self._texts(previous, stage))
+        try:
+            model.checked(conditions, len(predictions))
+        except DataError as error:
+            raise DataError(f"stage {stage}: {error}") from error
         starts = None
-        if self.strength is not None:
+        if self.sampling.strength is not None:
             latents = None if self.start is None else predicted(predictions, self.start, stage)
             asks = "strength asks for start pictures"
             starts = pictures_before(previous, stage, asks) if latents is None else model.as_latents(latents)
+        elif previous is not None and previous.images is not None and not self._warned:
+            self._warned = True
+            log.warning("stage %s: walks from noise; pictures before it play no part without strength", stage)
+        if self.n_samples > 1:
+            self._check_ranking(predictions, context, stage)
         seeds_NM = np.array([item_seeds(predictions, context.seed, m) for m in range(self.n_samples)]).T
-        made_JHW3 = self._sample(sampling, conditions, starts, seeds_NM, context.device, stage)
+        made_JHW3 = self._sample(conditions, starts, seeds_NM, context.device, stage)
         images = made_JHW3.reshape(len(predictions), self.n_samples, *made_JHW3.shape[1:])
         if self.rank_by is None or self.n_samples == 1:
             return extended(previous, predictions, stage, images=images[:, 0], flags=self.rescaler.flags)
@@ -133,7 +143,6 @@ class LatentDiffusion:
 
     def _sample(
         self,
-        sampling: Sampling,
         conditions: Mapping[str, np.ndarray],
         starts: np.ndarray | torch.Tensor | None,
         seeds_NM: np.ndarray,
@@ -145,7 +154,7 @@ class LatentDiffusion:
         ``starts`` are pictures uint8 (N, H, W, 3) or latents float32 (N, C, h, w).
         """
         model = self.model
-        sampler = Sampler(model, sampling)
+        sampler = Sampler(model, self.sampling)
         seeds_J = seeds_NM.reshape(-1)
         item_J = np.repeat(np.arange(len(seeds_NM)), seeds_NM.shape[1])
 
@@ -156,7 +165,7 @@ class LatentDiffusion:
             seeds = [int(seed) for seed in seeds_J[rows]]
             with torch.inference_mode(), many_shapes(model.compiled):
                 given = model.conditioning({name: values[items] for name, values in conditions.items()}, seeds)
-                contrast = model.contrast(given, seeds) if sampling.guided else None
+                contrast = model.contrast(given, seeds) if self.sampling.guided else None
                 start = None
                 if starts is not None:
                     begun = starts[items]
@@ -165,7 +174,33 @@ class LatentDiffusion:
                 latents = sampler.walk(noise, start, given, contrast, seeds)
                 return to_uint8(model.decode_latents(latents))[: len(jobs)]
 
-        return np.concatenate(in_batches(len(seeds_J), self.batch_size, work, stage))
+        return np.concatenate(in_batches(len(seeds_J), self.batch_size, work, stage, self._set_batch_size))
+
+    def _texts(self, previous: Reconstructions | None, stage: str) -> dict[str, np.ndarray]:
+        """Conditionings by the captions of the stages before."""
+        found = self.model.encode_texts(_captions(previous, stage))
+        twice = sorted(found.keys() & self.conditions.keys())
+        if twice:
+            raise DataError(
+                f"stage {stage}: {twice[0]!r} is given twice, by conditions and by caption_text; set conditions."
+                f"{twice[0]}: null, or caption_text: false"
+            )
+        return found
+
+    def _set_batch_size(self, size: int) -> None:
+        self.batch_size = size
+
+    def _check_ranking(self, predictions: Predictions, context: StageContext, stage: str) -> None:
+        """Raise `DataError` before hours of sampling where samples could not be ranked after it."""
+        assert self.rank_by is not None
+        predicted(predictions, self.rank_by, stage)
+        target = target_with(context, self.rank_by, "embed", stage)
+        modality = getattr(getattr(target, "network", None), "modality", "image")
+        if modality != "image":
+            raise DataError(
+                f"stage {stage}: rank_by {self.rank_by!r} is a target of {modality}s and cannot read samples; name one "
+                "whose network reads pictures"
+            )
 
     def _scores(self, images: np.ndarray, predictions: Predictions, context: StageContext, stage: str) -> np.ndarray:
         """Similarity of each sample with what is wanted, (N, M)."""

@@ -103,7 +103,7 @@ class Optimise:
             return self._optimised(begun, targets, networks, own, context.device, stage)
 
         try:
-            parts = in_batches(len(predictions), self.batch_size, work, stage)
+            parts = in_batches(len(predictions), self.batch_size, work, stage, self._set_batch_size)
         finally:
             for network in networks.values():
                 network.to("cpu")
@@ -113,6 +113,9 @@ class Optimise:
             for index, name in ((1, "feature_loss_start"), (2, "feature_loss"))
         }
         return extended(previous, predictions, stage, images=images, notes=notes)
+
+    def _set_batch_size(self, size: int) -> None:
+        self.batch_size = size
 
     def _optimised(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from braindec.artifacts import safe_name, write_image
+from braindec.artifacts import image_hash, safe_name, write_image
 from braindec.artifacts import write_table as write_csv
 from braindec.run_tables import FLAG_SEPARATOR
 from braindec.stages.seeds import item_seeds
@@ -99,7 +98,7 @@ class ChunkWriter:
 
 def _written(path: Path, image: np.ndarray) -> str:
     write_image(path, image, _COMPRESSION)
-    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
+    return image_hash(image)
 
 
 def _plain(value: Any) -> Any:

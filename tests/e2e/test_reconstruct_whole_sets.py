@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from braindec import reconstruct
-from braindec.artifacts import RunFolder, read_image
+from braindec import evaluate, reconstruct
+from braindec.artifacts import RunFolder, read_image, write_image
 from braindec.compose import compose
 from braindec.types import DataError
 
@@ -57,13 +57,37 @@ def test_some_stages_and_single_values_keep_the_run_s_own_settings(copied: Path)
     assert second["label"].notna().all()
 
 
-def test_chosen_items_leave_the_whole_table_alone(copied: Path) -> None:
-    reconstruct.reconstruct(compose("reconstruct", [f"run={copied}", "controls=false"]))
-    table = copied / "reconstructions" / "table.csv"
-    before, wanted = table.read_bytes(), pd.read_csv(table)["item_id"][3]
-    reconstruct.reconstruct(compose("reconstruct", [f"run={copied}", "controls=false", f"ids=[{wanted}]"]))
-    assert pd.read_csv(table.with_name("selected.csv"))["item_id"].tolist() == [wanted]
-    assert table.read_bytes() == before
+def test_chosen_items_leave_all_others_and_the_manifest_alone(copied: Path) -> None:
+    run = reconstruct.reconstruct(compose("reconstruct", [f"run={copied}", "controls=false"]))
+    made = copied / "reconstructions"
+    table, before, manifest = made / "table.csv", pictures(made), run.manifest()
+    content, wanted = table.read_bytes(), pd.read_csv(table)["item_id"][3]
+    changed = ["controls=false", "stages.decode_target.size=8", f"ids=[{wanted}]"]
+    reconstruct.reconstruct(compose("reconstruct", [f"run={copied}", *changed]))
+    chosen = pd.read_csv(made / "selected" / "table.csv")
+    assert chosen["item_id"].tolist() == [wanted]
+    assert read_image(made / "selected" / chosen["image"][0]).shape == (8, 8, 3)
+    assert (made / "selected" / "contact_sheet.png").is_file()
+    assert table.read_bytes() == content
+    assert {name: own for name, own in pictures(made).items() if not name.startswith("selected")} == before
+    assert run.manifest() == manifest
+
+
+def test_what_was_not_made_by_the_same_settings_is_not_scored(copied: Path) -> None:
+    def evaluated() -> None:
+        evaluate.evaluate(compose("evaluate", [f"run={copied}", "controls=[noise_input]", "n_resamples=20"]))
+
+    reconstruct.reconstruct(compose("reconstruct", [f"run={copied}"]))
+    evaluated()
+    reconstruct.reconstruct(compose("reconstruct", [f"run={copied}", "controls=false", "stages.decode_target.size=8"]))
+    with pytest.raises(DataError, match="'noise_input' was reconstructed by other stages or settings"):
+        evaluated()
+    reconstruct.reconstruct(compose("reconstruct", [f"run={copied}"]))
+    evaluated()
+    picture = sorted((copied / "reconstructions").glob("sim*.png"))[0]
+    write_image(picture, 255 - read_image(picture))
+    with pytest.raises(DataError, match=rf"{picture.name}: is not the picture that .*table.csv lists"):
+        evaluated()
 
 
 def test_what_is_wrong_is_named(copied: Path) -> None:
@@ -74,5 +98,13 @@ def test_what_is_wrong_is_named(copied: Path) -> None:
         run("n_samples=3")
     with pytest.raises(DataError, match="the run has no such stage"):
         run("stages.vdvae.rescale=none")
-    with pytest.raises(DataError, match="none of them is an item"):
-        run("ids=[nobody]")
+    table = pd.read_csv(copied / "predictions/decoded/published/table.csv")
+    item, stimulus = table["item_id"][0], table["stimulus_id"][0]
+    with pytest.raises(DataError, match="1 of 2 are no items of the run .* e.g. 'nobody'"):
+        run(f"ids=[{item},nobody]")
+    with pytest.raises(DataError, match=rf"e.g. '{stimulus}'; did you mean '{item}'"):
+        run(f"ids=[{stimulus}]")
+    with pytest.raises(DataError, match="batch_size=0: expected .* at least 1"):
+        run("batch_size=0")
+    with pytest.raises(DataError, match=r"^stages.decode_target: stage decode_target: expected size >= 1"):
+        run("stages.decode_target.size=0")

@@ -146,6 +146,52 @@ def test_versatile_diffusion_pairs_each_attention_with_the_text_network_s(versat
             torch.testing.assert_close(value, state[f"{place}.{key}"], rtol=0, atol=0)
 
 
+def test_versatile_diffusion_equals_the_dual_guided_pipeline(versatile_folder: Path, monkeypatch) -> None:
+    import diffusers
+    from diffusers.models.transformers.dual_transformer_2d import DualTransformer2DModel
+    from diffusers.pipelines.deprecated.versatile_diffusion import pipeline_versatile_diffusion_dual_guided as theirs
+    from diffusers.pipelines.deprecated.versatile_diffusion.modeling_text_unet import UNetFlatConditionModel
+    from transformers import CLIPTextModelWithProjection
+
+    forward = DualTransformer2DModel.forward
+
+    def without_mask(self, *given, encoder_attention_mask=None, **options):
+        # The blocks of today's diffusers pass a mask, which this module of the deprecated pipeline does not know.
+        assert encoder_attention_mask is None
+        return forward(self, *given, **options)
+
+    monkeypatch.setattr(DualTransformer2DModel, "forward", without_mask)
+    rng = np.random.default_rng(0)
+    conditions = {name: rng.normal(size=(3, k, 24)).astype(np.float32) for name, k in (("image", 5), ("text", 77))}
+    model = VersatileDiffusion(str(versatile_folder), image_weight=0.6).on("cpu")
+    noise = noise_of(SEEDS, (4, 8, 8), "cpu")
+    pipeline = theirs.VersatileDiffusionDualGuidedPipeline(
+        tokenizer=None,
+        image_feature_extractor=None,
+        text_encoder=CLIPTextModelWithProjection.from_pretrained(versatile_folder / "text_encoder"),
+        image_encoder=None,
+        image_unet=diffusers.UNet2DConditionModel.from_pretrained(versatile_folder / "image_unet"),
+        text_unet=UNetFlatConditionModel.from_pretrained(versatile_folder / "text_unet"),
+        vae=diffusers.AutoencoderKL.from_pretrained(versatile_folder / "vae"),
+        scheduler=diffusers.DDIMScheduler.from_pretrained(versatile_folder / "scheduler"),
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    with torch.inference_mode():
+        given = model.conditioning(conditions, SEEDS)
+        contrast = model.contrast(given, SEEDS)
+        # Embeddings in place of prompts, the contrast first.
+        both = torch.cat([contrast.tokens_nKD, given.tokens_nKD])
+        monkeypatch.setattr(pipeline, "_encode_text_prompt", lambda *given: both[:, 5:])
+        monkeypatch.setattr(pipeline, "_encode_image_prompt", lambda *given: both[:, :5])
+        walked = Sampler(model, Sampling(5, None, 7.5, "ddim")).walk(noise, None, given, contrast, SEEDS)
+        found = model.decode_latents(walked)
+        options = {"num_inference_steps": 5, "guidance_scale": 7.5, "latents": noise, "output_type": "pt"}
+        expected = pipeline([""] * 3, [None] * 3, text_to_image_strength=0.4, **options).images
+        other = pipeline([""] * 3, [None] * 3, text_to_image_strength=0.6, **options).images
+    torch.testing.assert_close((found / 2 + 0.5).clamp(0, 1), expected, atol=1e-3, rtol=1e-3)
+    assert (other - expected).abs().max() > 0.01, "the mixture must matter"
+
+
 def test_the_project_s_own_format_equals_its_plain_sampler(tmp_path: Path) -> None:
     folder = save_token_diffusion(tmp_path / "tiny_diffusion")
     rng = np.random.default_rng(0)

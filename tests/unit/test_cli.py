@@ -10,7 +10,9 @@ import pytest
 
 from braindec import cli
 from braindec.completion import candidates, print_script
+from braindec.compose import check_choices, compose
 from braindec.locations import configs_folder
+from braindec.types import DataError
 from braindec.usage import print_usage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +67,21 @@ def test_unknown_command_names_the_nearest() -> None:
     done = run("trian")
     assert done.returncode == 2
     assert "did you mean 'train'" in done.stderr
+
+
+def test_an_unknown_name_in_a_list_is_named_with_the_nearest() -> None:
+    done = run("reconstruct", "run=outputs/none", "stages=[vdvae,git_capton]")
+    assert done.returncode == 2
+    assert "configs/stage has no 'git_capton'; did you mean 'git_caption'?" in done.stderr
+    check_choices(["subject=[a,b]", "metric=[pixcorr, ssim]", "stages=[]", "ids=[x]"])
+    check_choices(["stages=[mine]", "--config-dir=elsewhere"])
+
+
+def test_reconstruct_takes_the_test_part_and_no_other() -> None:
+    assert list(compose("reconstruct", ["run=a", "split=test"])) == list(compose("reconstruct", ["run=a"]))
+    with pytest.raises(DataError, match="split=train: reconstruct makes .* say split=test"):
+        compose("reconstruct", ["run=a", "split=train"])
+    assert compose("train", ["split=leave_repetition_out"]).split is not None
 
 
 def test_completion_offers_commands_groups_and_options() -> None:

@@ -51,9 +51,10 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise DataError(f"diffusion: expected steps >= 1, found {self.steps}")
-        if self.strength is not None and not (0 < self.strength <= 1 and self.n_steps >= 1):
+        if self.strength is not None and not (self.strength <= 1 and self.n_steps >= 1):
             raise DataError(
-                f"diffusion: strength {self.strength} of {self.steps} steps takes no step; expected a value up to 1"
+                f"diffusion: strength {self.strength} of {self.steps} steps takes no step, or too many; expected a "
+                "value above 0 and up to 1, so that int(steps * strength) is at least 1"
             )
 
     @property

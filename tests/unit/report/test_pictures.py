@@ -63,5 +63,12 @@ def test_contact_sheet_is_written_whole_and_refuses_unequal_input(tmp_path):
     path = write_contact_sheet(tmp_path / "deep" / "sheet.png", [noise(64), None], [noise(64), noise(64)])
     assert Image.open(path).format == "PNG"
     assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
+    # Tiny pictures fill their tiles, the second row of which begins half a gap below; names stand at the left.
+    sheet = np.asarray(Image.open(write_contact_sheet(tmp_path / "s.png", [noise(64)], [np.zeros((64, 64, 3), "u1")])))
+    margin = sheet.shape[1] - (8 + 128 + 8)
+    assert sheet.shape[0] == 8 + 2 * 128 + 4 + 8 + 4
+    assert not sheet[8 + 128 + 4 : 8 + 2 * 128 + 4, margin + 8 : margin + 8 + 128].any()
+    for top in (8, 8 + 128 + 4):
+        assert (sheet[top : top + 128, :margin] < 128).any(), "each row has a name"
     with pytest.raises(DataError, match="found 1, 2"):
         contact_sheet([noise(8)], [noise(8), noise(8)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,15 @@ from tests.unit.stages.generative import context_of, predictions_of
 class SeededPictures:
     """A stage whose picture is noise of the item's own seed; counts its calls."""
 
-    def __init__(self, killed_at: int = -1) -> None:
+    def __init__(self, killed_at: int = -1, raised_at: int = -1) -> None:
         self.killed_at = killed_at
+        self.raised_at = raised_at
         self.calls = 0
 
     def run(self, predictions: Predictions, previous: Reconstructions | None, context: StageContext) -> Reconstructions:
-        """Kills the process in the given call."""
+        """Kills the process, or raises, in the given call."""
+        if self.calls == self.raised_at:
+            raise ZeroDivisionError
         if self.calls == self.killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
         self.calls += 1
@@ -33,10 +37,11 @@ class SeededPictures:
         return Reconstructions(predictions.table, images=np.stack(images), chain=("seeded",))
 
 
-def reconstructed(folder: Path, stage: SeededPictures, **options):
+def reconstructed(folder: Path, stage: SeededPictures, key: str = "key", seed: int = 0, **options):
     """Ten items, two at a time."""
     predictions = predictions_of({"x": np.arange(10).reshape(10, 1, 1)})
-    return reconstruct_fold(folder, "key", {"seeded": stage}, predictions, context_of({}), 2, **options)
+    context = replace(context_of({}), seed=seed)
+    return reconstruct_fold(folder, key, {"seeded": stage}, predictions, context, 2, **options)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from braindec.artifacts import ArtifactError, read_image
+from braindec.artifacts import ArtifactError, image_hash, read_image
 from braindec.run_tables import flags_of
 from braindec.stages.chain import reconstruct_fold
 from braindec.stages.diffusion.families import TokenDiffusion
@@ -55,6 +55,22 @@ def test_a_killed_reconstruction_loses_doubles_and_halves_nothing(tmp_path: Path
     stage = SeededPictures()
     assert reconstructed(tmp_path / "killed", stage).equals(whole)
     assert stage.calls == 1, "a chunk whose picture is gone is made again"
+
+
+def test_other_settings_leave_no_chunk_that_claims_their_pictures(tmp_path: Path) -> None:
+    first = reconstructed(tmp_path, SeededPictures())
+    with pytest.raises(ZeroDivisionError):
+        reconstructed(tmp_path, SeededPictures(raised_at=2), key="other", seed=1)
+    stage = SeededPictures()
+    assert reconstructed(tmp_path, stage).equals(first)
+    assert stage.calls == 5, "the other settings overwrote pictures"
+    for name, digest in zip(first["image"], first["image_sha256"], strict=True):
+        assert image_hash(read_image(tmp_path / name)) == digest
+    with pytest.raises(ZeroDivisionError):
+        reconstructed(tmp_path, SeededPictures(raised_at=0), key="other", seed=1)
+    stage = SeededPictures()
+    reconstructed(tmp_path, stage)
+    assert stage.calls == 0, "what never wrote a picture takes nothing away"
 
 
 def test_shares_make_each_chunk_once_and_the_last_one_the_table(tmp_path: Path) -> None:

@@ -114,6 +114,8 @@ def test_captions_join_earlier_pictures_and_do_not_depend_on_the_batch(network: 
 
 
 def test_what_is_wrong_is_named(network: GitCaptioner) -> None:
+    with pytest.raises(DataError, match=r"search.lookup is of language models \(prefix_llm\)"):
+        GenerateCaption(network, "git", Search(lookup=4))
     stage = GenerateCaption(network, "git", Search())
     with pytest.raises(DataError, match="needs predictions of target 'git'"):
         stage.run(predictions_of({"other": np.zeros((1, 5, 24))}), None, context_of({}))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -88,6 +89,20 @@ def test_the_kept_sample_is_the_one_nearest_to_the_predicted_embedding(model, pr
     assert (cosine(kept.images) > cosine(first.images) + 1e-3).any()
 
 
+def test_what_cannot_rank_samples_is_said_before_they_are_drawn(model, predictions, monkeypatch) -> None:
+    monkeypatch.setattr(LatentDiffusion, "_sample", lambda *given: pytest.fail("drawn"))
+    words = MeanColour()
+    words.network = SimpleNamespace(modality="text")
+    for rank_by, targets, message in (
+        ("sound", {}, "needs predictions of target 'sound'"),
+        ("colour", {}, "needs the target 'colour'"),
+        ("colour", {"colour": words}, "'colour' is a target of texts and cannot read samples"),
+    ):
+        stage = LatentDiffusion(model, CONDITIONS, n_samples=2, rank_by=rank_by)
+        with pytest.raises(DataError, match=message):
+            stage.run(predictions, None, context_of({}, targets))
+
+
 def test_best_samples_is_by_cosine() -> None:
     predicted = np.array([[[1.0, 0.0]], [[0.0, 2.0]]])
     samples = np.array([[[[9.0, 9.0]], [[0.1, 0.0]]], [[[0.0, 0.1]], [[0.0, 0.0]]]])
@@ -111,6 +126,36 @@ def test_a_batch_too_large_is_halved_and_said(caplog: pytest.LogCaptureFixture) 
 
     with pytest.raises(DataError, match="one item does not fit"):
         in_batches(3, 2, hopeless, "mine")
+    sizes: list[int] = []
+    in_batches(4, 8, work, "mine", sizes.append)
+    assert sizes == [2]
+    with pytest.raises(DataError, match="stage mine: expected batch_size >= 1, found 0"):
+        in_batches(3, 0, work, "mine")
+
+
+def test_a_size_that_fits_is_kept_for_the_next_chunk(model, predictions, monkeypatch, caplog) -> None:
+    whole = model.on("cpu").halves.whole
+
+    def limited(latents, times, given):
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(latents, times, given)
+
+    monkeypatch.setattr(model.halves, "whole", limited)
+    stage = LatentDiffusion(model, CONDITIONS, steps=1, guidance=1, batch_size=4)
+    for _ in range(2):
+        stage.run(predictions, None, context_of({}))
+    assert caplog.text.count("out of memory") == 1
+
+
+def test_pictures_that_play_no_part_are_said_once(model, predictions, caplog) -> None:
+    stage = LatentDiffusion(model, CONDITIONS, steps=1)
+    for _ in range(2):
+        stage.run(predictions, starts_of(predictions), context_of({}))
+    assert caplog.text.count("play no part without strength") == 1
+    caplog.clear()
+    LatentDiffusion(model, CONDITIONS, steps=2, strength=0.5).run(predictions, starts_of(predictions), context_of({}))
+    assert not caplog.text
 
 
 def test_what_is_missing_is_named(model, predictions, tmp_path: Path) -> None:
@@ -119,7 +164,7 @@ def test_what_is_missing_is_named(model, predictions, tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="needs predictions of target 'nothing'"):
         run(conditions={"image": "nothing"})
-    with pytest.raises(DataError, match=r"'image' must be .* \(5, 5, 24\), found \(5, 7, 24\)"):
+    with pytest.raises(DataError, match=r"\(clip_text\): .*'image' must be .* \(5, 5, 24\), found \(5, 7, 24\)"):
         run(conditions={"image": "clip_text"})
     with pytest.raises(DataError, match="no conditioning is called 'sound'"):
         run(conditions={"sound": "clip_text"})
@@ -127,8 +172,12 @@ def test_what_is_missing_is_named(model, predictions, tmp_path: Path) -> None:
         run(strength=0.5)
     with pytest.raises(DataError, match="takes no step"):
         run(strength=0.1, previous=starts_of(predictions))
-    with pytest.raises(DataError, match="several samples need a target"):
+    with pytest.raises(DataError, match="takes no step, or too many"):
+        run(strength=1.5, previous=starts_of(predictions))
+    with pytest.raises(DataError, match="n_samples 2 without rank_by; several samples need a target"):
         run(n_samples=2)
+    with pytest.raises(DataError, match="expected n_samples >= 1, found 0"):
+        run(n_samples=0)
     with pytest.raises(DataError, match="'nowhere/at-all' are missing"):
         run(model=TokenDiffusion("nowhere/at-all"))
     folder = save_token_diffusion(tmp_path / "broken")
