@@ -69,7 +69,7 @@ def atomic_write(path: Path, wait: bool = True) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if _is_full(error):
             free_mb = shutil.disk_usage(path.parent).free / 1e6
             raise ArtifactError(
                 f"{path}: the disk is full ({free_mb:.0f} MB free); nothing was half-written. "
@@ -78,6 +78,12 @@ def atomic_write(path: Path, wait: bool = True) -> Iterator[BinaryIO]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _is_full(error: OSError) -> bool:
+    # numpy's tofile says only how much it could write, without the system's error number.
+    cut = error.errno is None and "requested and" in str(error) and "written" in str(error)
+    return cut or error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_json(path: Path, content: Any, wait: bool = True) -> Path:

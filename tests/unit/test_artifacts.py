@@ -47,6 +47,14 @@ def test_ids_that_look_like_numbers_stay_text(tmp_path: Path) -> None:
     assert read_table(path, ("stimulus_id",))["stimulus_id"].tolist() == ["007", "1e3", "NA"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_an_array_that_fills_the_disk_is_told_so(tmp_path: Path, monkeypatch) -> None:
+    # numpy's own error of a short write has no error number.
+    monkeypatch.setattr(artifacts, "open", lambda *_: Path("/dev/full").open("wb"), raising=False)
+    with pytest.raises(ArtifactError, match="disk is full"):
+        write_array(tmp_path / "x.npy", np.zeros(100_000))
+
+
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch) -> None:
     path = write_json(tmp_path / "scores.json", {"old": 1})
 
