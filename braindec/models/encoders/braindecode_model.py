@@ -14,9 +14,25 @@ from braindec.types import DataError
 NON_COMMERCIAL = {
     "BrainModule": "CC BY-NC 4.0",
     "EEGMiner": "CC BY-NC 4.0, and patented",
+    "EMG2QwertyNet": "CC BY-NC-SA 4.0",
+    "MetaNeuromotorHand": "CC BY-NC 4.0",
     "VEMG2Pose": "CC BY-NC-SA 4.0",
 }
 """braindecode networks whose licence forbids commercial use (as of braindecode 1.8); the package itself is BSD-3."""
+
+
+def declared_licence(network: type) -> str:
+    """What a network's class says of its licence, for networks newer than the list; empty where it says nothing."""
+    card = getattr(getattr(network, "_hub_mixin_info", None), "model_card_data", None)
+    return str(getattr(card, "license", None) or "")
+
+
+def _check_licence(name: str, licence: str) -> None:
+    if "-nc" in licence.lower():
+        raise DataError(
+            f"BraindecodeModel.name: {name} is licensed for non-commercial use only ({licence}); set "
+            "allow_non_commercial: true if your use is, or take another encoder"
+        )
 
 
 class BraindecodeModel(nn.Module):
@@ -48,11 +64,8 @@ class BraindecodeModel(nn.Module):
         allow_non_commercial: bool = False,
     ) -> None:
         super().__init__()
-        if name in NON_COMMERCIAL and not allow_non_commercial:
-            raise DataError(
-                f"BraindecodeModel.name: {name} is licensed for non-commercial use only ({NON_COMMERCIAL[name]}); set "
-                "allow_non_commercial: true if your use is, or take another encoder"
-            )
+        if not allow_non_commercial:
+            _check_licence(name, NON_COMMERCIAL.get(name, ""))
         try:
             from braindecode import models
         except (ImportError, OSError, RuntimeError) as error:
@@ -64,6 +77,8 @@ class BraindecodeModel(nn.Module):
         if not hasattr(models, name):
             known = sorted(n for n in vars(models) if n[0].isupper())
             raise DataError(f"BraindecodeModel.name: braindecode has no {name!r}; it has {', '.join(known)}")
+        if not allow_non_commercial:
+            _check_licence(name, declared_licence(getattr(models, name)))
         n_channels, n_times = in_shape
         if channels is not None and len(channels) != n_channels:
             raise DataError(f"BraindecodeModel.channels: expected {n_channels} names, found {len(channels)}")

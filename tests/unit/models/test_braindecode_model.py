@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from braindec.models.encoders.braindecode_model import BraindecodeModel
+from braindec.models.encoders.braindecode_model import NON_COMMERCIAL, BraindecodeModel, declared_licence
 from braindec.types import DataError
 
 try:
@@ -26,6 +26,12 @@ def test_network_trains(name: str) -> None:
     assert latent.shape == (4, *encoder.out_shape)
     latent.square().sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in encoder.parameters() if p.requires_grad)
+
+
+def test_every_network_that_declares_a_non_commercial_licence_is_listed() -> None:
+    networks = {n: c for n, c in vars(models).items() if isinstance(c, type) and issubclass(c, torch.nn.Module)}
+    declared = {name for name, network in networks.items() if "-nc" in declared_licence(network)}
+    assert declared == set(NON_COMMERCIAL) & set(networks)
 
 
 def test_labram_takes_named_channels_and_windows_of_whole_patches() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -284,6 +284,10 @@ def test_braindecode_networks_are_made_by_name(monkeypatch: pytest.MonkeyPatch) 
     made = BraindecodeModel((4, 10), "Net", 8, rate_hz=250.0, options={"drop_prob": 0.1})
     assert made.network.given == (4, 10, 8, 250.0, 0.1)
     assert made(torch.randn(3, 4, 10)).shape == (3, 8)
+    Net._hub_mixin_info = SimpleNamespace(model_card_data=SimpleNamespace(license="cc-by-nc-4.0"))  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"Net is licensed for non-commercial use only \(cc-by-nc-4.0\)"):
+        BraindecodeModel((4, 10), "Net", 8, rate_hz=250.0, options={"drop_prob": 0.1})
+    BraindecodeModel((4, 10), "Net", 8, 250.0, options={"drop_prob": 0.1}, allow_non_commercial=True)
     with pytest.raises(DataError, match="has no 'Nett'; it has Net"):
         BraindecodeModel((4, 10), "Nett", 8)
     monkeypatch.setitem(sys.modules, "braindecode", None)
