@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from braindec.types import DataError
+
+
+def _check(name: str, found: Any, expected: str, good: bool) -> None:
+    if not good:
+        raise DataError(f"{name}: expected {expected}, found {found}")
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,11 @@ class MixSettings:
     until: float = 1 / 3
     alpha: float = 0.15
     probability: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check("engine.mix.until", self.until, "a share in (0, 1]", 0 < self.until <= 1)
+        _check("engine.mix.alpha", self.alpha, "a number above 0", self.alpha > 0)
+        _check("engine.mix.probability", self.probability, "a share in [0, 1]", 0 <= self.probability <= 1)
 
 
 @dataclass(frozen=True)
@@ -88,11 +98,18 @@ class EngineSettings:
     wandb: str | None = None
 
     def __post_init__(self) -> None:
-        counts = {"epochs": self.epochs, "batch_size": self.batch_size, "accumulate": self.accumulate}
-        for name, value in {**counts, "check_every": self.check_every}.items():
-            if value < 1:
-                raise DataError(f"engine.{name}: expected at least 1, found {value}")
-        if not 0 <= self.warmup < 1:
-            raise DataError(f"engine.warmup: expected a share in [0, 1), found {self.warmup}")
+        for name in ("epochs", "batch_size", "accumulate", "check_every"):
+            value = getattr(self, name)
+            _check(f"engine.{name}", value, "at least 1", value >= 1)
+        for name in ("checkpoint_every", "log_every", "patience"):
+            value = getattr(self, name)
+            _check(f"engine.{name}", value, "at least 1, or null for none", value is None or value >= 1)
+        _check("engine.learning_rate", self.learning_rate, "a number above 0", self.learning_rate > 0)
+        _check("engine.weight_decay", self.weight_decay, "0 or more", self.weight_decay >= 0)
+        _check("engine.adam_betas", self.adam_betas, "two in [0, 1)", all(0 <= beta < 1 for beta in self.adam_betas))
+        _check("engine.warmup", self.warmup, "a share in [0, 1)", 0 <= self.warmup < 1)
+        clip, decay = self.clip_norm, self.ema_decay
+        _check("engine.clip_norm", clip, "above 0, or null for none", clip is None or clip > 0)
+        _check("engine.ema_decay", decay, "in (0, 1), or null for none", decay is None or 0 < decay < 1)
         if self.patience is not None and self.keep != "best":
             raise DataError("engine.patience: early stopping needs engine.keep=best, or the stop would be arbitrary")
