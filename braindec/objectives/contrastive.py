@@ -15,12 +15,19 @@ from torch import nn
 
 from braindec.objectives.schedules import Progress, Schedule, at
 from braindec.objectives.view import Source, StepView, TargetObjective
+from braindec.types import DataError
 
 Normalised = Literal["both", "target", "none"]
 _LEAST_TEMPERATURE = 0.01
 _LEAST_LENGTH = 1e-12
 _LONG_ROW = 16_384
 _MOST_PARTS = 512
+
+
+def _check_temperature(name: str, temperature: float | Schedule) -> None:
+    lowest = min(at(temperature, 0.0), at(temperature, 1.0))
+    if not lowest > 0:
+        raise DataError(f"{name}.temperature: similarities are divided by it; expected above 0, found {lowest:g}")
 
 
 def inner_products(first_BF: torch.Tensor, second_BF: torch.Tensor, n_parts: int | None = None) -> torch.Tensor:
@@ -110,6 +117,11 @@ class InfoNCE(TargetObjective):
     normalised : which side has unit length.
     duplicates_are_negatives : treat two trials of one stimulus as different; otherwise they do not repel each other.
     targets, source : see `TargetObjective`.
+
+    Raises
+    ------
+    DataError
+        If the temperature is not above 0, or is both a schedule and learnt.
     """
 
     needs_negatives = True
@@ -125,6 +137,12 @@ class InfoNCE(TargetObjective):
         source: Source = "contrast",
     ) -> None:
         super().__init__(targets, source)
+        _check_temperature("InfoNCE", temperature)
+        if learn_temperature and callable(temperature):
+            raise DataError(
+                "InfoNCE.temperature: expected a number to start from where learn_temperature is true, found a "
+                "schedule; choose one of the two"
+            )
         self.temperature = temperature
         self.symmetric = symmetric
         self.normalised: Normalised = normalised
@@ -160,6 +178,7 @@ class SoftCLIP(TargetObjective):
         source: Source = "contrast",
     ) -> None:
         super().__init__(targets, source)
+        _check_temperature("SoftCLIP", temperature)
         self.temperature = temperature
 
     def one(self, predicted_BKD: torch.Tensor, target_BKD: torch.Tensor, view: StepView) -> torch.Tensor:

@@ -11,6 +11,16 @@ from braindec.objectives.schedules import Progress, Schedule, at, number
 from braindec.objectives.view import Objective, StepView
 from braindec.types import DataError
 
+_LOOKS = 1000
+"""Moments of training at which weights are looked at before it begins."""
+
+
+def _nothing_at(progress: float) -> str:
+    return (
+        f"objectives: every weight is 0 at progress {progress:.3f} of training; let phases (start, stop) meet, so that "
+        "some objective takes part at all times"
+    )
+
 
 class Weighted(nn.Module):
     """One objective with its weight. ``weight`` 0 at some progress leaves the objective out of that step."""
@@ -36,6 +46,12 @@ class WeightedSum(nn.Module):
         weights = {name: at(self.terms[f"{name}_"].weight, number(progress)) for name in self.names}  # type: ignore[arg-type]
         return tuple(name for name, weight in weights.items() if weight != 0)
 
+    def check_phases(self) -> None:
+        """Raise `DataError` where every weight is 0, before hours of training have led there."""
+        for progress in (position / _LOOKS for position in range(_LOOKS + 1)):
+            if not self.active(progress):
+                raise DataError(_nothing_at(progress))
+
     def forward(self, view: StepView, everyone: StepView | None = None) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The sum, and each unweighted loss that took part.
 
@@ -57,5 +73,5 @@ class WeightedSum(nn.Module):
             weighted = weight * losses[name]
             total = weighted if total is None else total + weighted
         if total is None:
-            raise DataError(f"objectives: every weight is 0 at progress {number(view.progress):.3f} of training")
+            raise DataError(_nothing_at(number(view.progress)))
         return total, losses

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from braindec.objectives.contrastive import InfoNCE
+from braindec.objectives.contrastive import InfoNCE, SoftCLIP
 from braindec.objectives.internal import Cycle, PriorLoss, Reconstruction
 from braindec.objectives.regression import Regression, unit_distance
 from braindec.objectives.schedules import Phase, Ramp, at
@@ -112,3 +112,12 @@ def test_embedding_normalisation_is_the_mean_square_of_unit_embeddings() -> None
     expected = (unit[0] - unit[1]).square().mean()
     torch.testing.assert_close(unit_distance(predicted, target), expected)
     assert unit_distance(predicted, torch.zeros_like(target)).isfinite()
+
+
+def test_a_temperature_is_above_zero_and_scheduled_or_learnt() -> None:
+    for wrong in (0.0, -1.0, Ramp(0.1, 0.0)):
+        for made in (InfoNCE, SoftCLIP):
+            with pytest.raises(DataError, match=rf"{made.__name__}\.temperature: .*expected above 0, found"):
+                made(temperature=wrong)
+    with pytest.raises(DataError, match="found a schedule; choose one of the two"):
+        InfoNCE(temperature=Ramp(0.1, 0.2), learn_temperature=True)
