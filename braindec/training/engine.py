@@ -91,6 +91,7 @@ class Engine:
                 "engine.keep=best: the split gives no validation trials to choose by; use engine.keep=last, or a split "
                 "with validation_fraction"
             )
+        module.objectives.check_phases()
         n_subjects = len(train.signals)
         self.per_subject = settings.batch_size // n_subjects
         if self.per_subject < 1 or self.per_subject % self.world:
@@ -290,14 +291,18 @@ class Engine:
         if self.validation_data is None:
             return
         size = max(self.settings.batch_size, 2)
-        precision = self.accelerator.autocast()
-        with self.average.in_place() if self.average is not None else contextlib.nullcontext(), precision:
-            scores = validate(self.module, self.validation_data, size, self.context.seed)
+        with self.average.in_place() if self.average is not None else contextlib.nullcontext():
+            scores = validate(self.module, self.validation_data, size, self.context.seed, self.accelerator.autocast)
         self.wrapped.train()
         self.curves.add(epoch, self.standing.step, scores)
         loss = self.settings.monitor == "loss"
         score = scores["validation_loss"] if loss else scores["validation_retrieval"]
         best = self.standing.best_score
+        if not np.isfinite(score) and best is None and self.settings.keep == "best":
+            raise DataError(
+                f"engine.keep=best: the validation {self.settings.monitor} is not finite after epoch {epoch}, so that "
+                "none can be chosen by it; check the validation trials and targets for NaN, or use engine.keep=last"
+            )
         better = np.isfinite(score) and (best is None or (score < best if loss else score > best))
         if better and self.settings.keep == "best":
             with self.average.in_place() if self.average is not None else contextlib.nullcontext():

@@ -17,6 +17,9 @@ from braindec.objectives.view import Mix, StepView
 from braindec.objectives.weighted import WeightedSum
 from braindec.training.batches import Batch
 
+TUNED = ("adapters.", "builders.")
+"""Names of the parts that are a subject's own."""
+
 
 class _Gather(torch.autograd.Function):
     """Concatenate over processes; the gradient of a process's part is the sum of all processes' gradients of it.
@@ -46,12 +49,26 @@ def gather(values: torch.Tensor) -> torch.Tensor:
 
 
 class TrainingModule(nn.Module):
-    """Network and objectives as one module, so that data-parallel training sees all their parameters."""
+    """Network and objectives as one module, so that data-parallel training sees all their parameters.
 
-    def __init__(self, network: BrainNetwork, objectives: WeightedSum) -> None:
+    With ``shared_fixed`` batch norms of the parts that subjects share use their statistics as they are: they would
+    otherwise move towards a new subject's, although no weight there is trained.
+    """
+
+    def __init__(self, network: BrainNetwork, objectives: WeightedSum, shared_fixed: bool = False) -> None:
         super().__init__()
         self.network = network
         self.objectives = objectives
+        self.shared_fixed = shared_fixed
+
+    def train(self, mode: bool = True) -> TrainingModule:
+        """Training mode, but for statistics that are to stay."""
+        super().train(mode)
+        if mode and self.shared_fixed:
+            for name, part in self.network.named_modules():
+                if isinstance(part, nn.modules.batchnorm._BatchNorm) and not name.startswith(TUNED):
+                    part.eval()
+        return self
 
     def forward(
         self, batch: Batch, progress: Progress, mix: Mix | None, cycle: tuple[str, str] | None, distributed: bool

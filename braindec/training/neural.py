@@ -23,8 +23,9 @@ from braindec.models.shapes import SignalShape, n_parameters
 from braindec.objectives.weighted import Weighted, WeightedSum
 from braindec.training.batches import MultiSubjectData, data_bytes
 from braindec.training.curves import FILE_NAME
+from braindec.training.decoder_checks import check_parts
 from braindec.training.engine import Engine, make_accelerator
-from braindec.training.module import TrainingModule
+from braindec.training.module import TUNED, TrainingModule
 from braindec.training.settings import EngineSettings
 from braindec.training.target_scaling import Scaling, TargetScaling
 from braindec.training.transfer import WEIGHTS, copy_weights, start_from
@@ -103,7 +104,7 @@ class NeuralDecoder:
 
     def prepare(self, data: TrainingData, context: FitContext) -> Engine:
         """Build the network for the data's shapes and the engine that will train it."""
-        _check_data(data)
+        check_parts(self.parts, self.objectives, self.predicts, data, fresh=self.start_from is None)
         self.signals_ = {subject: _shape_of(trials) for subject, trials in data.train.items()}
         self.shapes_ = {n: (t.values.shape[1], t.values.shape[2]) for n, t in data.targets.items()}
         training_ids = list(
@@ -115,7 +116,8 @@ class NeuralDecoder:
             torch.manual_seed(context.seed)
             self.network_ = BrainNetwork(self.parts, self.signals_, self.shapes_)
         self.transferred_ = self._transfer(data)
-        module = TrainingModule(self.network_, WeightedSum(copy.deepcopy(dict(self.objectives))))
+        objectives = WeightedSum(copy.deepcopy(dict(self.objectives)))
+        module = TrainingModule(self.network_, objectives, shared_fixed=self.trainable == "adapters")
         resident = self._resident(data, accelerator.device)
 
         def loaded(trials: Mapping[str, Trials]) -> MultiSubjectData | None:
@@ -123,7 +125,7 @@ class NeuralDecoder:
             return MultiSubjectData(kept, data.targets, self.scalings_, accelerator.device, resident) if kept else None
 
         train, validation = loaded(data.train), loaded(data.validation)
-        assert train is not None, "_check_data refuses empty training data"
+        assert train is not None, "check_parts refuses empty training data"
         return Engine(self.engine, accelerator, module, train, validation, context, self._fingerprint(data, context))
 
     def _resident(self, data: TrainingData, device: torch.device) -> bool:
@@ -146,7 +148,12 @@ class NeuralDecoder:
         )  # fmt: skip
         if self.trainable == "adapters":
             for name, parameter in self.network_.named_parameters():
-                parameter.requires_grad_(name.startswith(("adapters.", "builders.")) and parameter.requires_grad)
+                parameter.requires_grad_(name.startswith(TUNED) and parameter.requires_grad)
+            if not any(parameter.requires_grad for parameter in self.network_.parameters()):
+                raise DataError(
+                    "decoder.trainable=adapters: this decoder's adapters have no weights to train; use "
+                    "decoder.trainable=all, which starts from decoder.start_from and tunes everything"
+                )
         return found
 
     def _fingerprint(self, data: TrainingData, context: FitContext) -> str:
@@ -259,14 +266,6 @@ def _shape_of(trials: Trials) -> SignalShape:
 
 def _places(state: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
     return np.asarray(state[name]) if name in state else None
-
-
-def _check_data(data: TrainingData) -> None:
-    if not data.train or not all(len(trials) for trials in data.train.values()):
-        empty = sorted(subject for subject, trials in data.train.items() if not len(trials))
-        raise DataError(f"training data: no training trials of {empty or 'any subject'}")
-    if not data.targets:
-        raise DataError("targets: a decoder needs at least one target, found none")
 
 
 def _counts(network: BrainNetwork) -> dict[str, int]:

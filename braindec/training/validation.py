@@ -5,6 +5,10 @@ Legend: B trials, G gallery, F features of a flattened embedding.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -12,16 +16,20 @@ from torch import nn
 from braindec.training.batches import MultiSubjectData
 from braindec.training.module import TrainingModule, view_of
 
+Precision = Callable[[], AbstractContextManager[Any]]
+"""Makes a context in which the network's numbers have some precision."""
 LARGEST_GALLERY = 300
 """Validation retrieval looks at the trials of at most so many stimuli."""
 
 
 @torch.no_grad()
-def validate(module: TrainingModule, data: MultiSubjectData, batch_size: int, seed: int) -> dict[str, float]:
+def validate(
+    module: TrainingModule, data: MultiSubjectData, batch_size: int, seed: int, precision: Precision
+) -> dict[str, float]:
     """Mean losses over trials, objectives weighed as at the end of training, and top-1 retrieval of targets, if any.
 
     Objectives that change over training would otherwise make epochs incomparable. Random numbers (of priors) are the
-    same at each call; the next update seeds its own.
+    same at each call; the next update seeds its own. The network alone runs in ``precision``, as in training.
     """
     module.eval()
     torch.manual_seed(seed)
@@ -33,7 +41,8 @@ def validate(module: TrainingModule, data: MultiSubjectData, batch_size: int, se
         for start in range(0, len(stimuli), batch_size):
             rows = np.arange(start, min(start + batch_size, len(stimuli)))
             batch = data.batch({subject: rows})
-            outputs = module.network(batch.signals, batch.targets, None)
+            with precision():
+                outputs = module.network(batch.signals, batch.targets, None)
             total, losses = module.objectives(view_of(outputs, batch, 1.0, None))
             for name, loss in {"loss": total, **losses}.items():
                 sums[name] = sums.get(name, 0) + loss * len(rows)
