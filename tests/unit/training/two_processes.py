@@ -19,7 +19,7 @@ RECIPES = ("mindbridge", "ubp", "sttm", "mindeye2", "vit3d", "whole_brain")
 def fit_without_chance(recipe: str, folder: Path) -> None:
     """Random numbers differ between processes: dropout, shuffling, mixing and the noise of priors are switched off."""
     decoder = toy_decoder(recipe, epochs=4, mix=None)
-    decoder.parts = replace(decoder.parts, priors=None)
+    decoder.parts, decoder.predicts = replace(decoder.parts, priors=None), "value"
     decoder.objectives = {name: term for name, term in decoder.objectives.items() if name != "prior"}
     engine = decoder.prepare(toy_data(recipe in OF_TIME), FitContext(0, "cpu", folder))
     for part in engine.module.modules():
