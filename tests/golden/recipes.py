@@ -125,9 +125,9 @@ def toy_data(of_time: bool, n_subjects: int = 2, n_trials: int = 60, seed: int =
     return TrainingData(train, validation, targets)
 
 
-def loss_curve(recipe: str, folder: Path) -> list[float]:
-    """Loss of each of the first 50 updates."""
-    toy_decoder(recipe).fit(toy_data(recipe in OF_TIME), FitContext(0, "cpu", folder))
+def loss_curve(recipe: str, folder: Path, epochs: int = 10) -> list[float]:
+    """Loss of each update, five an epoch."""
+    toy_decoder(recipe, epochs=epochs).fit(toy_data(recipe in OF_TIME), FitContext(0, "cpu", folder))
     curves = read_curves(folder)
     assert curves is not None
     return [float(value) for value in curves["loss"]]
