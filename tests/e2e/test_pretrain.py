@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -48,6 +49,13 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(folder: Path) -> str:
     return f"decoder.start_from={folder / 'decoder/pretrained/decoder'}"
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "maps", "imagery", "synthesise"])
+def test_a_pre_trained_encoder_is_no_run_of_train(scans: Path, command: str) -> None:
+    called = importlib.import_module(f"braindec.{command}").run
+    with pytest.raises(DataError, match=r"holds no run of braindec train .*decoder.start_from=.*pretrained/decoder"):
+        called(compose(command, [f"run={scans}"]))
 
 
 def test_a_run_says_what_was_seen_and_how_well_it_was_filled_in(scans: Path) -> None:
