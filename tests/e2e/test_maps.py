@@ -80,6 +80,7 @@ def test_the_report_shows_the_maps_and_names_a_lost_one(mapped: tuple[Path, pd.D
     page = (folder / "report.html").read_text()
     assert "Where it is decoded from" in page
     assert page.count('class="brain-map"') == 9
+    assert page.count("Activation pattern of one decoded value") == 2, "once a group of maps, not once a map"
     lost = folder / "maps" / "sim01_concepts_pattern.png"
     kept = lost.read_bytes()
     lost.unlink()

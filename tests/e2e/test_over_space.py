@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_the_report_shows_heat_maps_and_heads(timed: tuple[Path, pd.DataFrame]) 
     folder, table = timed
     evaluate.evaluate(compose("evaluate", [f"run={folder}"]))
     page = (folder / "report.html").read_text()
-    assert page.count('class="brain-map"') == 2 * table["metric"].nunique()
+    assert len(re.findall(r'<figure class="brain-map( wide)?"', page)) == 2 * table["metric"].nunique()
     assert "regions over time" in page
     saved = pd.read_csv(folder / "over_space_time.csv")
     assert len(saved) == len(table)

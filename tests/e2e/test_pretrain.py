@@ -42,8 +42,9 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scans") / "run"
     table = pretrain.pretrain(compose("pretrain", [*SCANS, f"run_dir={folder}"])).set_index("guess")
     assert list(table.index) == ["network", "mean", "last", "regression"]
-    assert table.loc["network", "high"] < table.loc["mean", "low"]
-    assert table.loc["mean", "gains_low"] > 0
+    assert table.loc["network", "loss"] < table.loc["mean", "loss"]
+    assert (table["n"] == 1).all()
+    assert table[["low", "high", "gains_low", "gains_high"]].isna().all(axis=None), "one person has no interval"
     return folder
 
 
