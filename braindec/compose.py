@@ -16,6 +16,7 @@ from braindec.types import DataError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from braindec.artifacts import RunFolder
     from braindec.training.folds import Parts
 
 
@@ -67,6 +68,17 @@ def load_config(path: Path) -> DictConfig:
         raise DataError(f"{path}: not readable YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(loaded, DictConfig):
         raise DataError(f"{path}: expected a mapping, found {type(loaded).__name__}")
+    return loaded
+
+
+def run_config(run: RunFolder) -> DictConfig:
+    """The configuration that a run was trained with. Raises `DataError` when the folder holds none."""
+    loaded = load_config(run.path / "config.yaml")
+    if "split" not in loaded:
+        raise DataError(
+            f"run={run.path}: holds no run of braindec train (its config.yaml names no split); if it is one of "
+            f"braindec pretrain, train from it with decoder.start_from={run.path}/decoder/pretrained/decoder"
+        )
     return loaded
 
 

@@ -7,6 +7,7 @@ Hydra composes; it does not check: a misspelt key in a YAML file, a value of the
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import difflib
 import importlib
 import importlib.util
@@ -188,7 +189,9 @@ def _call_problems(given: Mapping[Any, Any], called: Callable[..., Any], where: 
 
 
 def _annotations(called: Callable[..., Any]) -> dict[str, Any]:
-    owner = called.__init__ if inspect.isclass(called) else called
+    # The fields of a dataclass name types of the module that declares them, which may be that of a base class.
+    fields = inspect.isclass(called) and dataclasses.is_dataclass(called)
+    owner = called.__init__ if inspect.isclass(called) and not fields else called
     try:
         return typing.get_type_hints(owner)
     except (NameError, TypeError, AttributeError):

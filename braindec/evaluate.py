@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from braindec.artifacts import RunFolder, read_json, write_table
-from braindec.compose import build, checked, compose, load_config, parts_of
+from braindec.compose import build, checked, compose, load_config, parts_of, run_config
 from braindec.console import progress
 from braindec.contracts import Dataset, Metric
 from braindec.experiment import ControlName
@@ -81,7 +81,7 @@ def evaluate(config: DictConfig) -> RunFolder:
     if config.folder is not None:
         return evaluate_folder(config)
     run = RunFolder.open(Path(config.run))
-    original = load_config(run.path / "config.yaml")
+    original = run_config(run)
     manifest = run.manifest()
     metrics = build(config.metrics or original.metrics)
     controls = list(original.controls if config.controls is None else config.controls)

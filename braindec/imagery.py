@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindec.artifacts import RunFolder, write_json, write_table
-from braindec.compose import build, checked, load_config, parts_of, resolve_device
+from braindec.compose import build, checked, parts_of, resolve_device, run_config
 from braindec.console import progress
 from braindec.contracts import Dataset
 from braindec.evaluate import check_run
@@ -82,14 +82,16 @@ def imagery(config: DictConfig) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If no trial is of the task, a subject or stimulus is unknown, positions differ from the run's, or a candidate
-        was trained on.
+        If ``n_permutations`` is not positive, no trial is of the task, a subject or stimulus is unknown, positions
+        differ from the run's, or a candidate was trained on.
     """
     import pandas as pd
 
     checked(config, Imagery)
+    if config.n_permutations < 1:
+        raise DataError(f"imagery: expected n_permutations >= 1, found {config.n_permutations}; 999 is usual")
     run = RunFolder.open(Path(config.run))
-    original = load_config(run.path / "config.yaml")
+    original = run_config(run)
     own = build(original.dataset)
     check_run(run, original, own, own.stimuli())
     dataset = own if config.dataset is None else build(config.dataset)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from braindec.artifacts import RunFolder, atomic_write, safe_name, write_array, write_json, write_table
-from braindec.compose import build, checked, load_config, parts_of, resolve_device
+from braindec.compose import build, checked, parts_of, resolve_device, run_config
 from braindec.console import progress
 from braindec.evaluate import check_run
 from braindec.report.brain_maps import Style
@@ -96,7 +96,8 @@ def make_maps(config: DictConfig) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If the run's data changed, a target is not decoded, or folds read different positions.
+        If a setting is out of its range, the run's data changed, a target is not decoded, or folds read different
+        positions.
     """
     import pandas as pd
 
@@ -104,8 +105,9 @@ def make_maps(config: DictConfig) -> pd.DataFrame:
     from braindec.training.partition import Partition
 
     checked(config, Maps)
+    _check_ranges(config)
     run = RunFolder.open(Path(config.run))
-    original = load_config(run.path / "config.yaml")
+    original = run_config(run)
     dataset = build(original.dataset)
     trials, folds = check_run(run, original, dataset, dataset.stimuli())
     found: dict[tuple[str, str], list[Found]] = {}
@@ -126,6 +128,16 @@ def make_maps(config: DictConfig) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     write_table(run.path / "maps" / "maps.csv", table)
     return table
+
+
+def _check_ranges(config: DictConfig) -> None:
+    """Every setting that no map can be made with, at once."""
+    least = {"n_permutations": 1, "max_sources": 1, "n_probes": 1, "n_values": 0}
+    wrong = [f"{key} >= {low}, found {config[key]}" for key, low in least.items() if config[key] < low]
+    if not 0 < config.p_threshold <= 1:
+        wrong.append(f"p_threshold above 0 and at most 1, found {config.p_threshold}")
+    if wrong:
+        raise DataError(f"maps: expected {'; '.join(wrong)}")
 
 
 def _check_same_positions(run: RunFolder, first: Trials, trials: Trials, fold: str) -> None:
@@ -185,7 +197,13 @@ def _add_word(
     from braindec.training.gradients import similarity_gradient
     from braindec.training.neural import NeuralDecoder
 
-    embedding_KD = fitted.targets[target].embed(Stimuli((word,), captions=((word,),), texts=(word,)))[0]
+    try:
+        embedding_KD = fitted.targets[target].embed(Stimuli((word,), captions=((word,),), texts=(word,)))[0]
+    except DataError as error:
+        raise DataError(
+            f"words: the target {target!r} cannot embed the word {word!r} ({error}); name one that embeds captions, "
+            "such as words or clip_text"
+        ) from error
     if not np.any(embedding_KD):
         raise DataError(f"words: {word!r} is unknown to the target {target!r}: its embedding is 0; choose another")
     features_NP, shape_ST = training.signal.reshape(len(training), -1), training.signal.shape[1:]
@@ -257,6 +275,7 @@ def _write(
 def run(config: DictConfig) -> None:
     """What ``braindec maps`` does."""
     table = make_maps(config)
-    shown = table[table["map"].isin(list(CAPTIONS))]
+    words = {f"word {word}" for own in (config.words or {}).values() for word in own}
+    shown = table[table["map"].isin([*CAPTIONS, *words])]
     print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     log.info("maps: %s; braindec evaluate run=%s shows them in its report", Path(config.run) / "maps", config.run)

@@ -28,6 +28,7 @@ from braindec.experiment import Experiment
 from braindec.metrics.statistics import corrected_p, differences
 from braindec.region_pictures import ALONE, REGIONS, TIMED_REGIONS, WITHOUT, draw_drops, draw_windows
 from braindec.report.brain_maps import Style
+from braindec.signals.regions import region_mask
 from braindec.signals.synthetic import unknown_region
 from braindec.train import Recording, read_recording
 from braindec.types import DataError, Trials
@@ -203,6 +204,8 @@ def _variant(
 def with_atlas(config: DictConfig, recording: Recording) -> tuple[Recording, str | None]:
     """The recording with the atlas' regions as its ROIs, and what they were read from; as it is without an atlas."""
     if config.atlas is None:
+        if config.atlas_names is not None:
+            raise DataError("over_space: atlas_names needs an atlas; say atlas=FILE, or leave the names out")
         return recording, None
     from braindec.datasets.atlas import atlas_rois
 
@@ -218,7 +221,9 @@ def with_atlas(config: DictConfig, recording: Recording) -> tuple[Recording, str
 def regions_of(config: DictConfig, recording: Recording) -> dict[str, list[str] | None]:
     """Region -> channel patterns, or None for an ROI of the trials."""
     if isinstance(config.regions, Mapping):
-        return {str(name): [str(pattern) for pattern in names] for name, names in config.regions.items()}
+        groups = {str(name): [str(pattern) for pattern in names] for name, names in config.regions.items()}
+        _check_groups(groups, recording)
+        return dict(groups)
     trials = list(recording.trials.values())
     # An ROI that is the whole recording has nothing outside it.
     shared = [
@@ -239,6 +244,20 @@ def regions_of(config: DictConfig, recording: Recording) -> dict[str, list[str] 
     return dict.fromkeys(shared)
 
 
+def _check_groups(groups: Mapping[str, list[str]], recording: Recording) -> None:
+    """Raises `DataError` when a group of channels is not to be found, or is all of them, before anything is trained."""
+    for subject, own in recording.trials.items():
+        for name, patterns in groups.items():
+            where = f"over_space: regions.{name}: subject {subject!r}"
+            if own.space.names is None:
+                rois = f"regions=[ROI,...], of {', '.join(sorted(own.rois))}, or " if own.rois else ""
+                raise DataError(f"{where} has {own.space.kind} without names; give {rois}atlas=FILE")
+            if not patterns:
+                raise DataError(f"{where}: an empty group; name channels or patterns, or leave it out")
+            if region_mask(own, name, patterns).all():
+                raise DataError(f"{where}: it is all {own.space.kind}; there is nothing without it")
+
+
 def _why_no_region(name: str, trials: Sequence[Trials], shared: Sequence[str]) -> str:
     for own in trials:
         if name in own.rois:
@@ -252,8 +271,6 @@ def _why_no_region(name: str, trials: Sequence[Trials], shared: Sequence[str]) -
 
 
 def _n_positions(recording: Recording, name: str, names: list[str] | None, use: str) -> float:
-    from braindec.signals.regions import region_mask
-
     counts = []
     for trials in recording.trials.values():
         inside = trials.space.size if name == WHOLE else int(region_mask(trials, name, names).sum())

@@ -79,7 +79,8 @@ def pretrain(config: DictConfig) -> pd.DataFrame | None:
     Of several processes (torchrun) the main one writes and returns the table, the others return None.
 
     Columns: ``guess`` (network, mean, last, regression), its ``loss`` with the 95% interval ``low``, ``high`` over
-    held-out people (or runs), what the network gains over the guess with its interval, and ``n`` people (or runs).
+    held-out people (or runs; NaN for a single one), what the network gains over the guess with its interval, and ``n``
+    people (or runs).
 
     Raises
     ------
@@ -164,27 +165,34 @@ def _compared(
     gains = values - values[:, [guesses.index("network")]]
     drawn = resample(np.concatenate([values, gains], axis=1)[None], config.n_resamples, config.seed)
     low, high = percentile_interval(drawn.draws)
+    if len(by_unit) < 2:  # one person (or run) does not say how others would differ
+        low, high = np.full_like(low, np.nan), np.full_like(high, np.nan)
     n = len(guesses)
     columns = {"loss": drawn.value[:n], "low": low[:n], "high": high[:n]}
     columns |= {"network_gains": drawn.value[n:], "gains_low": low[n:], "gains_high": high[n:]}
     table = pd.DataFrame({"guess": guesses, **columns, "n": len(by_unit)})
-    content = {"loss": fitting.loss, "intervals_over": config.held_out, "held_out": table.to_dict("records")}
+    records = table.astype(object).where(table.notna(), None).to_dict("records")
+    content = {"loss": fitting.loss, "intervals_over": config.held_out, "held_out": records}
     write_json(run.path / "pretraining.json", content)
     return table
 
 
 def _draw(run: RunFolder, table: pd.DataFrame, loss: str) -> None:
-    """The held-out loss over training beside the simple guesses."""
+    """The held-out loss over training beside the simple guesses and the final network, in all scans.
+
+    The curve is of scans drawn at random in each window, the same ones each time; with few windows it can lie beside
+    the final network's level.
+    """
     from braindec.report.loss_curve import draw_losses
     from braindec.training.curves import read_curves
 
     curves = read_curves(run.decoder(FOLD) / "checkpoint")
     assert curves is not None, "a fit writes its curves"
     whole = curves.dropna(subset=["validation_loss"])
-    lines = {"held out": whole["validation_loss"].to_numpy(), "training": whole["loss"].to_numpy()}
-    levels = {str(row["guess"]): float(row["loss"]) for _, row in table.iterrows() if row["guess"] != "network"}
+    lines = {"held out, scans drawn": whole["validation_loss"].to_numpy(), "training": whole["loss"].to_numpy()}
+    levels = {str(row["guess"]): float(row["loss"]) for _, row in table.iterrows()}
     with atomic_write(run.path / "pretraining.png") as file:
-        file.write(draw_losses(whole["step"].to_numpy(), lines, levels, f"{loss} loss of a hidden scan"))
+        file.write(draw_losses(whole["step"].to_numpy(), lines, levels, f"{loss} loss (dashed: held out, all scans)"))
 
 
 def run(config: DictConfig) -> None:

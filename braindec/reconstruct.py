@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from braindec.artifacts import RunFolder, array_hash, read_table, text_hash, write_table
-from braindec.compose import build, checked, load_config, parts_of, resolve_device
+from braindec.compose import build, checked, parts_of, resolve_device, run_config
 from braindec.console import progress
 from braindec.contracts import Stage
 from braindec.locations import configs_folder
@@ -71,7 +71,7 @@ def reconstruct(config: DictConfig) -> RunFolder:
     from braindec.stages.sharing import share_of
 
     run = RunFolder.open(Path(config.run))
-    original = load_config(run.path / "config.yaml")
+    original = run_config(run)
     chosen = stages_config(config.stages, original)
     if not chosen:
         raise DataError(f"run={config.run}: its configuration names no stage; say stages=[NAME,...]")

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from braindec.artifacts import RunFolder, array_hash, read_image, safe_name, text_hash, write_json, write_table
-from braindec.compose import build, checked, load_config, parts_of, resolve_device
+from braindec.compose import build, checked, parts_of, resolve_device, run_config
 from braindec.console import progress
 from braindec.contracts import Stage
 from braindec.evaluate import check_run
@@ -113,11 +113,16 @@ def synthesise(config: DictConfig) -> RunFolder:
     from braindec.stages.synthetic import check_stages
 
     run = RunFolder.open(Path(config.run))
-    original = load_config(run.path / "config.yaml")
+    original = run_config(run)
     config.stages = OmegaConf.create(stages_config(config.stages, original))
     checked(config, Synthesis)
     if config.folds < 1 or config.n_seeds < 0:
         raise DataError(f"synthesise: expected folds >= 1 and n_seeds >= 0, found {config.folds} and {config.n_seeds}")
+    if config.amplitude == 0 or (config.rescale is not None and config.rescale <= 0):
+        raise DataError(
+            f"synthesise: expected an amplitude other than 0 and rescale > 0 (or null), found {config.amplitude} and "
+            f"{config.rescale}; a negative amplitude puts regions below their mean"
+        )
     names = run.folds()[: config.folds]
     unfitted = [name for name in names if not (run.decoder(name) / "fit.json").exists()]
     if unfitted:
@@ -145,6 +150,8 @@ def synthesise(config: DictConfig) -> RunFolder:
 def _with_atlas(config: DictConfig, trials: dict[str, Trials]) -> dict[str, Trials]:
     """The trials with the atlas' regions as their ROIs; as they are without an atlas."""
     if config.atlas is None:
+        if config.atlas_names is not None:
+            raise DataError("synthesise: atlas_names needs an atlas; say atlas=FILE, or leave the names out")
         return trials
     from braindec.datasets.atlas import atlas_rois
 

@@ -45,6 +45,8 @@ def atlas_rois(
     where = f"atlas {atlas}"
     places_3S = _places_mm(trials.space, f"{where}: subject {trials.subject!r}")
     if atlas == HEMISPHERES:
+        if names is not None:
+            raise DataError(f"{where}: its regions are left and right; leave atlas_names out")
         rois = {"left": places_3S[0] < 0, "right": places_3S[0] > 0}
     else:
         rois = _label_rois(Path(atlas), places_3S, names)
@@ -80,7 +82,7 @@ def _places_mm(space: Space, where: str) -> np.ndarray:
 def _label_rois(path: Path, places_3S: np.ndarray, names: str | Mapping[Any, str] | None) -> dict[str, np.ndarray]:
     import nibabel
 
-    need_file(path, "the atlas", REMEDY)
+    need_file(path, "the atlas", f"{REMEDY}, or say {HEMISPHERES}")
     with reading(path, "NIfTI"):
         image: Any = nibabel.load(path)
         values = np.asarray(image.dataobj, dtype=np.float64)

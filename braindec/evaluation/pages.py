@@ -18,6 +18,8 @@ from braindec.types import DataError, Evidence
 
 _IMAGERY = ("two_way", "null_95", "p_value", "top1", "chance_top1", "n_stimuli", "n_candidates")
 _NUMBERS = ("value", "low", "high", "chance")
+_WIDE_PX = 900
+"""Pictures that are wider (a volume's three views are 880) would be too small side by side."""
 
 
 def report_content(
@@ -128,10 +130,13 @@ def _maps(run: RunFolder) -> list[BrainMap]:
         index = run.path / folder / "pictures.json"
         for entry in read_json(index) if index.exists() else []:
             try:
-                encoded = base64.b64encode((index.parent / entry["file"]).read_bytes()).decode("ascii")
+                content = (index.parent / entry["file"]).read_bytes()
             except (OSError, KeyError) as error:
                 raise DataError(f"{index}: a picture is missing ({error}); run braindec {command} again") from error
-            shown.append(BrainMap(entry["title"], f"data:image/png;base64,{encoded}", entry["caption"]))
+            src = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+            # A PNG's width stands in its bytes 16 to 19.
+            wide = int.from_bytes(content[16:20], "big") > _WIDE_PX
+            shown.append(BrainMap(entry["title"], src, entry["caption"], wide))
     return shown
 
 

@@ -23,11 +23,15 @@ Style = Literal["projections", "glass_brain"]
 
 @dataclass(frozen=True)
 class BrainMap:
-    """A picture of a map for the report: title, PNG as a data URI, and a sentence that says what it shows."""
+    """A picture of a map for the report: title, PNG as a data URI, and a sentence that says what it shows.
+
+    ``wide`` pictures (a row of heads) are not shown two in a row.
+    """
 
     title: str
     src: str
     caption: str
+    wide: bool = False
 
 
 def draw_map(
@@ -83,20 +87,34 @@ def _volume(values_S: np.ndarray, space: Space) -> np.ndarray:
     return volume
 
 
+def direction_labels(space: Space) -> tuple[str, str, str]:
+    """Where each axis of the grid leads in the body (L R, P A, I S), by the largest entry of its column."""
+    if space.affine is None:
+        return ("", "", "")
+    labels = []
+    for column in np.asarray(space.affine, dtype=np.float64)[:3, :3].T:
+        world = int(np.abs(column).argmax())
+        start, stop = ("LR", "PA", "IS")[world]
+        labels.append(f"{start} → {stop}" if column[world] > 0 else f"{stop} → {start}")
+    return (labels[0], labels[1], labels[2])
+
+
 def _projections(values_S: np.ndarray, space: Space, title: str) -> bytes:
-    """The value of largest size along each axis of the grid; where no voxel lies is grey."""
+    """The value of largest size along each axis of the grid; where no voxel lies is grey. Letters: left, right, ..."""
     from matplotlib.figure import Figure
 
     volume = _volume(values_S, space)
     size = np.where(np.isnan(volume), -1, np.abs(volume))
     figure = Figure(figsize=(8, 3), layout="constrained")
     shown: Any = None
+    labels = direction_labels(space)
     for axis, (panel, name) in enumerate(zip(figure.subplots(1, 3), ("along x", "along y", "along z"))):
         place = np.expand_dims(size.argmax(axis=axis), axis)
         flat = np.take_along_axis(volume, place, axis).squeeze(axis)
         panel.set_facecolor("0.85")
         shown = panel.imshow(flat.T, origin="lower", interpolation="nearest", **colour_limits(values_S))
-        panel.set(title=name, xticks=[], yticks=[])
+        across, up = (labels[i] for i in range(3) if i != axis)
+        panel.set(title=name, xticks=[], yticks=[], xlabel=across, ylabel=up)
     figure.colorbar(shown, ax=figure.axes, shrink=0.8)
     figure.suptitle(title)
     return _png(figure)

@@ -38,6 +38,8 @@ def test_planted_imagery_is_significant_and_its_absence_is_not(tmp_path: Path) -
     page = (folder / "report.html").read_text()
     assert "What was imagined" in page
     assert f"{table.loc['all', 'p_value']:.4f}" in page
+    with pytest.raises(DataError, match=r"expected n_permutations >= 1, found 0"):
+        imagery(compose("imagery", [f"run={folder}", "n_permutations=0"]))
     everything = [f"scene-{i:06d}" for i in range(20)]
     wider = imagery(compose("imagery", [f"run={folder}", "n_permutations=99", "device=cpu",
                                         f"candidates=[{','.join(everything)}]"]))  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from braindec import evaluate, train
+from braindec import evaluate, maps, train
 from braindec.compose import build, compose, load_config
 from braindec.maps import make_maps
 from braindec.over_space import over_space
@@ -80,6 +80,7 @@ def test_the_report_shows_the_maps_and_names_a_lost_one(mapped: tuple[Path, pd.D
     page = (folder / "report.html").read_text()
     assert "Where it is decoded from" in page
     assert page.count('class="brain-map"') == 9
+    assert page.count("Activation pattern of one decoded value") == 2, "once a group of maps, not once a map"
     lost = folder / "maps" / "sim01_concepts_pattern.png"
     kept = lost.read_bytes()
     lost.unlink()
@@ -93,6 +94,28 @@ def test_a_target_that_is_not_decoded_is_named(mapped: tuple[Path, pd.DataFrame]
         make_maps(compose("maps", [f"run={mapped[0]}", "targets=[pixels]", "device=cpu"]))
     with pytest.raises(DataError, match=r"'qwerty' is unknown to the target 'words'"):
         make_maps(compose("maps", [f"run={mapped[0]}", "words={words: [qwerty]}", "device=cpu"]))
+
+
+def test_settings_that_make_no_map_are_named_at_once(mapped: tuple[Path, pd.DataFrame]) -> None:
+    asked = [f"run={mapped[0]}", "n_permutations=0", "max_sources=0", "p_threshold=5", "n_values=-1", "n_probes=0"]
+    with pytest.raises(DataError) as caught:
+        make_maps(compose("maps", asked))
+    for expected in ("n_permutations >= 1, found 0", "max_sources >= 1, found 0", "at most 1, found 5",
+                     "n_values >= 0, found -1", "n_probes >= 1, found 0"):  # fmt: skip
+        assert expected in str(caught.value)
+    with pytest.raises(DataError, match=r"'concepts' cannot embed the word 'face'.*name one that embeds captions"):
+        make_maps(compose("maps", [f"run={mapped[0]}", "words={concepts: [face]}", "device=cpu"]))
+
+
+def test_the_table_that_is_printed_holds_the_words(
+    mapped: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(maps, "make_maps", lambda config: mapped[1])
+    maps.run(compose("maps", [f"run={mapped[0]}", "words={words: [face]}"]))
+    printed = capsys.readouterr().out
+    assert "word face" in printed
+    assert "pattern" in printed
+    assert "word boat" not in printed
 
 
 def test_a_network_on_eeg_has_gradients_and_topographies(tmp_path: Path) -> None:

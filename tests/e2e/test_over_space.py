@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_the_report_shows_heat_maps_and_heads(timed: tuple[Path, pd.DataFrame]) 
     folder, table = timed
     evaluate.evaluate(compose("evaluate", [f"run={folder}"]))
     page = (folder / "report.html").read_text()
-    assert page.count('class="brain-map"') == 2 * table["metric"].nunique()
+    assert len(re.findall(r'<figure class="brain-map( wide)?"', page)) == 2 * table["metric"].nunique()
     assert "regions over time" in page
     saved = pd.read_csv(folder / "over_space_time.csv")
     assert len(saved) == len(table)
@@ -96,6 +97,22 @@ def test_bad_windows_and_regions_are_named(tmp_path: Path) -> None:
         over_space(compose("over_space", [*betas, "window_s=0.1", f"run_dir={tmp_path / 'b'}"]))
     with pytest.raises(DataError, match=r"no region 'vetral'; did you mean 'ventral'"):
         over_space(compose("over_space", [*betas, "regions=[vetral]", f"run_dir={tmp_path / 'c'}"]))
+    empty_run = f"run_dir={tmp_path / 'bad'}"
+    with pytest.raises(DataError, match=r"regions.back: subject 'sim01' has voxels without names; .*ROI.*V1, V2"):
+        over_space(compose("over_space", ["dataset.n_voxels=80", "regions={back: ['O*']}", empty_run]))
+    with pytest.raises(DataError, match=r"no channel is named 'Q\*'"):
+        over_space(compose("over_space", [*EEG, "regions={a: ['O*'], b: ['Q*']}", empty_run]))
+    with pytest.raises(DataError, match=r"regions.head: subject 'sim01': it is all channels"):
+        over_space(compose("over_space", [*EEG, "regions={head: ['*']}", empty_run]))
+    with pytest.raises(DataError, match=r"regions.none: subject 'sim01': an empty group"):
+        over_space(compose("over_space", [*EEG, "regions={none: []}", empty_run]))
+    with pytest.raises(DataError, match=r"atlas_names needs an atlas"):
+        over_space(compose("over_space", ["dataset.n_voxels=80", "atlas_names={1: a}", empty_run]))
+    with pytest.raises(DataError, match=r"its regions are left and right; leave atlas_names out"):
+        over_space(compose("over_space", ["dataset.n_voxels=80", "atlas=hemispheres", "atlas_names={1: a}", empty_run]))
+    with pytest.raises(DataError, match=r"hemisphere: the atlas is missing; .*or say hemispheres"):
+        over_space(compose("over_space", ["dataset.n_voxels=80", "atlas=hemisphere", empty_run]))
+    assert not (tmp_path / "bad").exists(), "nothing is trained before a region is found"
     with pytest.raises(DataError, match=r"ROI 'all' of subject 'sim01' is all voxels"):
         over_space(compose("over_space", [*betas, "regions=[all]", f"run_dir={tmp_path / 'd'}"]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -41,13 +42,21 @@ def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scans") / "run"
     table = pretrain.pretrain(compose("pretrain", [*SCANS, f"run_dir={folder}"])).set_index("guess")
     assert list(table.index) == ["network", "mean", "last", "regression"]
-    assert table.loc["network", "high"] < table.loc["mean", "low"]
-    assert table.loc["mean", "gains_low"] > 0
+    assert table.loc["network", "loss"] < table.loc["mean", "loss"]
+    assert (table["n"] == 1).all()
+    assert table[["low", "high", "gains_low", "gains_high"]].isna().all(axis=None), "one person has no interval"
     return folder
 
 
 def start(folder: Path) -> str:
     return f"decoder.start_from={folder / 'decoder/pretrained/decoder'}"
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "maps", "imagery", "synthesise"])
+def test_a_pre_trained_encoder_is_no_run_of_train(scans: Path, command: str) -> None:
+    called = importlib.import_module(f"braindec.{command}").run
+    with pytest.raises(DataError, match=r"holds no run of braindec train .*decoder.start_from=.*pretrained/decoder"):
+        called(compose(command, [f"run={scans}"]))
 
 
 def test_a_run_says_what_was_seen_and_how_well_it_was_filled_in(scans: Path) -> None:

@@ -103,6 +103,11 @@ def test_bad_requests_are_named(made: Path, tmp_path: Path) -> None:
         ask("contrasts=[faces-ventral]")
     with pytest.raises(DataError, match=r"n_seeds >= 0"):
         ask("rois=[V1]", "n_seeds=-1")
+    for setting in ("amplitude=0", "rescale=0", "rescale=-1"):
+        with pytest.raises(DataError, match=r"an amplitude other than 0 and rescale > 0"):
+            ask("rois=[V1]", setting)
+    with pytest.raises(DataError, match=r"atlas_names needs an atlas"):
+        ask("rois=[V1]", "atlas_names={1: a}")
     with pytest.raises(DataError, match=r"\['clip'\] are not decoded by this run"):
         ask("rois=[V1]", "targets=[clip]")
     with pytest.raises(DataError, match="no run there"):

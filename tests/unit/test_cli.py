@@ -108,3 +108,11 @@ def test_bash_can_run_the_completion_script(capsys) -> None:
     query = 'COMP_WORDS=(braindec train publ); COMP_CWORD=2; _braindec; echo "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-c", fake + script + query], capture_output=True, text=True, check=True)
     assert "published" in done.stdout.split()
+
+
+def test_what_a_part_refuses_is_one_message_with_its_key(tmp_path) -> None:
+    world = ["dataset=simulated", "dataset.n_test=10", "dataset.n_imagery=99"]
+    found = run("train", *world, f"run_dir={tmp_path / 'run'}")
+    assert found.returncode == 2
+    assert "braindec: dataset: Simulated: n_imagery must be at most n_test (10)" in found.stderr
+    assert "HYDRA_FULL_ERROR" not in found.stderr

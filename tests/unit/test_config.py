@@ -104,6 +104,15 @@ def test_all_mistakes_come_at_once_with_their_file() -> None:
     assert len(caught.value.problems) == 4
 
 
+@pytest.mark.parametrize("schema", ["experiment.Experiment", "over_space.OverSpace", "over_time.OverTime"])
+def test_types_are_checked_in_a_schema_that_inherits_keys(schema: str) -> None:
+    """A base class' fields name types that the subclass' module does not import; nothing was checked then."""
+    with pytest.raises(ConfigError) as caught:
+        check_config(OmegaConf.create({"seed": "one", "device": 7}), locate(f"braindec.{schema}"))
+    wrong = {problem.split(":")[0] for problem in caught.value.problems if "found" in problem}
+    assert wrong == {"seed", "device"}
+
+
 def test_locate_names_the_missing_package_of_a_failing_import(tmp_path, monkeypatch) -> None:
     (tmp_path / "needs_absent.py").write_text("import absent_package_xyz\n")
     monkeypatch.syspath_prepend(tmp_path)

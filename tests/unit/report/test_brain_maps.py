@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from braindec.report import brain_maps
-from braindec.report.brain_maps import draw_map, seen_from_above
+from braindec.report.brain_maps import direction_labels, draw_map, seen_from_above
 from braindec.types import Space
 
 GRID = np.argwhere(np.ones((4, 5, 6), dtype=bool))
@@ -50,3 +50,11 @@ def test_from_above_the_top_is_the_centre_and_right_is_right() -> None:
     np.testing.assert_allclose(flat[1], [0.95, 0], atol=1e-12)
     np.testing.assert_allclose(flat[3], [0, 0.95], atol=1e-12)
     assert 0 < np.hypot(*flat[5]) < 0.95
+
+
+def test_axes_of_a_volume_say_where_they_lead() -> None:
+    assert direction_labels(VOXELS) == ("L → R", "P → A", "I → S")
+    turned = np.array([[0, 0, 2.0, 0], [-2, 0, 0, 0], [0, -2, 0.1, 0], [0, 0, 0, 1]])
+    other = Space("voxels", 120, grid_index=GRID, grid_shape=(4, 5, 6), affine=turned)
+    assert direction_labels(other) == ("A → P", "S → I", "L → R")
+    assert direction_labels(CHANNELS) == ("", "", "")
