@@ -43,7 +43,9 @@ CAPTIONS = {
     "over trials and values). It shows what the network uses, also to cancel noise.",
     "word": "Correlation of the signal with the decoded similarity to the word (activation pattern of that direction); "
     "0 where more than the threshold's share of permuted directions do as well, not corrected for many places.",
-    "word_gradient": "How a standard deviation of the signal moves the cosine of decoded embedding and word.",
+    "word_gradient": "How a standard deviation of the signal moves the decoded similarity to the word (gradient of the "
+    "network); 0 where more than the threshold's share of permuted directions move it as much, not corrected for many "
+    "places.",
     "value": "Activation pattern of one decoded value: how the signal changes with a standard deviation of it, the "
     "others held.",
 }
@@ -59,6 +61,8 @@ class Maps:
     targets : decoded targets that are mapped; None maps all.
     words : target that embeds captions -> words (or phrases) whose place is mapped, or None.
     n_permutations, p_threshold : of the words' maps; see `braindec.signals.patterns.localise`.
+    n_gradient_trials : trials behind the words' gradient maps at most; see
+        `braindec.training.gradients.similarity_gradients`.
     max_sources : a target of more values is reduced to so many principal components first; one of fewer has a map a
         value.
     n_probes : random sums of values behind each gradient map.
@@ -72,6 +76,7 @@ class Maps:
     words: dict[str, list[str]] | None
     n_permutations: int
     p_threshold: float
+    n_gradient_trials: int
     max_sources: int
     n_probes: int
     n_values: int
@@ -132,7 +137,7 @@ def make_maps(config: DictConfig) -> pd.DataFrame:
 
 def _check_ranges(config: DictConfig) -> None:
     """Every setting that no map can be made with, at once."""
-    least = {"n_permutations": 1, "max_sources": 1, "n_probes": 1, "n_values": 0}
+    least = {"n_permutations": 1, "n_gradient_trials": 1, "max_sources": 1, "n_probes": 1, "n_values": 0}
     wrong = [f"{key} >= {low}, found {config[key]}" for key, low in least.items() if config[key] < low]
     if not 0 < config.p_threshold <= 1:
         wrong.append(f"p_threshold above 0 and at most 1, found {config.p_threshold}")
@@ -178,14 +183,15 @@ def _fold_maps(fitted: FittedFold, training: Trials, config: DictConfig, seed: i
         named = getattr(fitted.targets[target], "value_names", None)
         if patterns.activation_CP is not None and named is not None:
             maps.values, maps.names = patterns.activation_CP.reshape(-1, *shape_ST), named()
-        for word in (config.words or {}).get(target, ()):
-            _add_word(maps, str(word), target, fitted, training, flat_NC, config, seed)
+        words = [str(word) for word in (config.words or {}).get(target, ())]
+        if words:
+            _add_words(maps, words, target, fitted, training, flat_NC, config, seed)
         yield target, maps
 
 
-def _add_word(
+def _add_words(
     maps: Found,
-    word: str,
+    words: Sequence[str],
     target: str,
     fitted: FittedFold,
     training: Trials,
@@ -194,9 +200,25 @@ def _add_word(
     seed: int,
 ) -> None:
     from braindec.signals.patterns import localise
-    from braindec.training.gradients import similarity_gradient
+    from braindec.training.gradients import similarity_gradients
     from braindec.training.neural import NeuralDecoder
 
+    embeddings_WC = np.stack([_embedded(word, target, fitted) for word in words])
+    features_NP, shape_ST = training.signal.reshape(len(training), -1), training.signal.shape[1:]
+    for word, embedding_C in zip(words, embeddings_WC, strict=True):
+        found = localise(features_NP, decoded_NC, embedding_C, config.n_permutations, seed)
+        maps.words[f"word {word}"] = found.correlation_P.reshape(shape_ST)
+        maps.word_p[f"word {word}"] = found.p_value_P.reshape(shape_ST)
+    if isinstance(fitted.decoder, NeuralDecoder):
+        limits, device = (config.n_permutations, config.n_gradient_trials), resolve_device(config.device)
+        made = similarity_gradients(fitted.decoder, training, target, embeddings_WC, *limits, seed, device)
+        for word, own in zip(words, made, strict=True):
+            maps.words[f"gradient of {word}"] = own.gradient_ST
+            maps.word_p[f"gradient of {word}"] = own.p_value_ST
+
+
+def _embedded(word: str, target: str, fitted: FittedFold) -> np.ndarray:
+    """A word's embedding (C,)."""
     try:
         embedding_KD = fitted.targets[target].embed(Stimuli((word,), captions=((word,),), texts=(word,)))[0]
     except DataError as error:
@@ -206,13 +228,7 @@ def _add_word(
         ) from error
     if not np.any(embedding_KD):
         raise DataError(f"words: {word!r} is unknown to the target {target!r}: its embedding is 0; choose another")
-    features_NP, shape_ST = training.signal.reshape(len(training), -1), training.signal.shape[1:]
-    found = localise(features_NP, decoded_NC, embedding_KD.ravel(), config.n_permutations, seed)
-    maps.words[f"word {word}"] = found.correlation_P.reshape(shape_ST)
-    maps.word_p[f"word {word}"] = found.p_value_P.reshape(shape_ST)
-    if isinstance(fitted.decoder, NeuralDecoder):
-        gradient = similarity_gradient(fitted.decoder, training, target, embedding_KD, resolve_device(config.device))
-        maps.whole[f"gradient of {word}"] = gradient
+    return np.asarray(embedding_KD).ravel()
 
 
 def _mean(per_fold: Sequence[Found]) -> Found:
@@ -236,7 +252,7 @@ def _write(
     from braindec.datasets.nifti import write_map
     from braindec.report.brain_maps import draw_map
 
-    shown = [(name, "word_gradient" if name not in CAPTIONS else name, values) for name, values in found.whole.items()]
+    shown = [(name, name, values) for name, values in found.whole.items()]
     stem = safe_name(f"{trials.subject}_{target}")
     if found.values is not None:
         write_array(folder / f"{stem}_values.npy", found.values.astype(np.float32))
@@ -248,7 +264,8 @@ def _write(
         p_ST = found.word_p[name]
         write_array(folder / f"{stem}_{safe_name(name)}_all.npy", values_ST.astype(np.float32))
         write_array(folder / f"{stem}_{safe_name(name)}_p.npy", p_ST)
-        shown.append((name, "word", np.where(p_ST <= config.p_threshold, values_ST, 0)))
+        kind = "word" if name.startswith("word ") else "word_gradient"
+        shown.append((name, kind, np.where(p_ST <= config.p_threshold, values_ST, 0)))
     rows = []
     for name, kind, values_ST in shown:
         file = f"{stem}_{safe_name(name)}"
@@ -275,7 +292,9 @@ def _write(
 def run(config: DictConfig) -> None:
     """What ``braindec maps`` does."""
     table = make_maps(config)
-    words = {f"word {word}" for own in (config.words or {}).values() for word in own}
+    words = {
+        f"{kind} {word}" for own in (config.words or {}).values() for word in own for kind in ("word", "gradient of")
+    }
     shown = table[table["map"].isin([*CAPTIONS, *words])]
     print(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     log.info("maps: %s; braindec evaluate run=%s shows them in its report", Path(config.run) / "maps", config.run)

@@ -1,11 +1,12 @@
 """Gradient maps of neural decoders: where a small change of the signal changes what is decoded.
 
-Legend: N trials, S space, T time, K tokens, D dimensions.
+Legend: N trials, S space, T time, P = S x T, K tokens, D dimensions, C = K x D, W words, R directions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -54,20 +55,95 @@ def sensitivity(
     return (np.sqrt(total_ST / (n_probes * n_values)) * spread_ST).astype(np.float32)
 
 
-def similarity_gradient(
-    decoder: NeuralDecoder, trials: Trials, target: str, embedding_KD: np.ndarray, device: str
-) -> np.ndarray:
-    """How a standard deviation of the signal moves the decoded target's cosine with an embedding, float32 (S, T).
+@dataclass(frozen=True)
+class GradientMap:
+    """How a standard deviation of the signal moves the decoded similarity to an embedding.
 
-    The mean gradient over trials, times the signal's standard deviation; positive where more signal means more alike.
+    Attributes
+    ----------
+    gradient_ST : float32, the mean over trials, times the signal's standard deviation; positive where more signal means
+        more alike.
+    p_value_ST : float64, share of permuted embeddings (the given one counted in) that move as much.
     """
-    wanted = torch.from_numpy(np.asarray(embedding_KD, dtype=np.float32)).to(device).flatten()
 
-    def cosine(values_NKD: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.cosine_similarity(values_NKD.flatten(1), wanted[None], dim=1)
+    gradient_ST: np.ndarray
+    p_value_ST: np.ndarray
 
-    found_NST = gradients(decoder, trials, target, cosine, device).astype(np.float64)
-    return (found_NST.mean(axis=0) * np.asarray(trials.signal, dtype=np.float64).std(axis=0)).astype(np.float32)
+
+def similarity_gradients(
+    decoder: NeuralDecoder,
+    trials: Trials,
+    target: str,
+    embeddings_WC: np.ndarray,
+    n_permutations: int,
+    n_trials: int,
+    seed: int,
+    device: str,
+) -> list[GradientMap]:
+    """Where a network reads single words (W of them) of a target with C = K x D values, and not just any direction.
+
+    The similarity is that of `braindec.signals.patterns.localise`: the inner product of what is decoded, in the
+    target's own scale, with the embedding less its part along the mean of what is decoded. Permutations exchange the
+    embedding's dimensions.
+
+    Parameters
+    ----------
+    n_trials : so many trials, drawn by ``seed``, are used at most: with more values than permutations each of these
+        costs a backward pass.
+
+    Source: Simonyan, Vedaldi & Zisserman 2014 for gradients as maps.
+    """
+    rng = np.random.default_rng(seed)
+    few = trials.select(np.sort(rng.permutation(len(trials))[:n_trials]))
+    scaling = decoder.scalings_[target]
+    scale_C = scaling.scale.ravel().astype(np.float64)
+    mean_C = _mean_decoded(decoder, few, target, device) * scale_C + scaling.mean.ravel()
+    shared = float(mean_C @ mean_C)
+    sets = [
+        np.stack([embedding_C, *(rng.permutation(embedding_C) for _ in range(n_permutations))])
+        for embedding_C in np.asarray(embeddings_WC, dtype=np.float64)
+    ]
+    sets = [own - np.outer(own @ mean_C, mean_C) / shared if shared > 0 else own for own in sets]
+    spread_P = np.asarray(few.signal, dtype=np.float64).std(axis=0).ravel()
+    shape_ST, found = few.signal.shape[1:], []
+    n_values = len(scale_C)
+    jacobian_CP = mean_gradients(decoder, few, target, np.eye(n_values), device) if n_values <= n_permutations else None
+    for own_RC in sets:
+        scaled_RC = own_RC * scale_C
+        if jacobian_CP is None:
+            maps_RP = mean_gradients(decoder, few, target, scaled_RC, device)
+        else:
+            maps_RP = scaled_RC @ jacobian_CP
+        size_RP = np.abs(maps_RP)
+        p_value_P = (size_RP >= size_RP[:1] * (1 - 1e-9)).mean(axis=0)
+        gradient_ST = (maps_RP[0] * spread_P).reshape(shape_ST).astype(np.float32)
+        found.append(GradientMap(gradient_ST, p_value_P.reshape(shape_ST)))
+    return found
+
+
+def mean_gradients(
+    decoder: NeuralDecoder, trials: Trials, target: str, directions_RC: np.ndarray, device: str
+) -> np.ndarray:
+    """Mean over trials of the gradient of what is decoded along directions of it, float64 (R, S * T)."""
+    total_RP = np.zeros((len(directions_RC), int(np.prod(trials.signal.shape[1:]))))
+    directions = torch.from_numpy(np.asarray(directions_RC, dtype=np.float32)).to(device)
+    for start in range(0, len(trials), _BATCH):
+        signal = torch.from_numpy(np.array(trials.signal[start : start + _BATCH])).to(device).requires_grad_()
+        decoded_C = decoder.values_of(signal, trials.subject)[target].flatten(1).sum(0)
+        for row, direction_C in enumerate(directions):
+            (found,) = torch.autograd.grad(decoded_C, signal, direction_C.to(decoded_C.dtype), retain_graph=True)
+            total_RP[row] += found.double().sum(0).flatten().cpu().numpy()
+    return total_RP / len(trials)
+
+
+@torch.no_grad()
+def _mean_decoded(decoder: NeuralDecoder, trials: Trials, target: str, device: str) -> np.ndarray:
+    """Mean over trials of what is decoded, in the network's scale, float64 (C,)."""
+    total_C = np.zeros(int(np.prod(decoder.shapes_[target])))
+    for start in range(0, len(trials), _BATCH):
+        signal = torch.from_numpy(np.array(trials.signal[start : start + _BATCH])).to(device)
+        total_C += decoder.values_of(signal, trials.subject)[target].double().sum(0).flatten().cpu().numpy()
+    return total_C / len(trials)
 
 
 def _signed_sum(signs_KD: torch.Tensor, values_NKD: torch.Tensor) -> torch.Tensor:
