@@ -28,7 +28,7 @@ def trained(recipe: str, folder: Path, device: str, **engine: Any) -> tuple[list
         # Compiled code draws other random numbers; nothing has been compiled yet.
         if isinstance(part, nn.Dropout):
             part.p = 0.0
-        for name in ("dropout", "shuffle"):
+        for name in ("dropout", "attention_dropout", "shuffle"):
             if isinstance(getattr(part, name, None), int | float):
                 setattr(part, name, 0)
     prepared.run()
