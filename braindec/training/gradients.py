@@ -99,21 +99,21 @@ def similarity_gradients(
     scale_C = scaling.scale.ravel().astype(np.float64)
     mean_C = _mean_decoded(decoder, few, target, device) * scale_C + scaling.mean.ravel()
     shared = float(mean_C @ mean_C)
-    sets = [
-        np.stack([embedding_C, *(rng.permutation(embedding_C) for _ in range(n_permutations))])
-        for embedding_C in np.asarray(embeddings_WC, dtype=np.float64)
-    ]
-    sets = [own - np.outer(own @ mean_C, mean_C) / shared if shared > 0 else own for own in sets]
     spread_P = np.asarray(few.signal, dtype=np.float64).std(axis=0).ravel()
     shape_ST, found = few.signal.shape[1:], []
     n_values = len(scale_C)
     jacobian_CP = mean_gradients(decoder, few, target, np.eye(n_values), device) if n_values <= n_permutations else None
-    for own_RC in sets:
-        scaled_RC = own_RC * scale_C
+    for embedding_C in np.asarray(embeddings_WC, dtype=np.float64):
+        # A word at a time and in half width: of 257 x 768 values a thousand directions are 0.8 GB.
+        directions_RC = np.empty((n_permutations + 1, n_values), dtype=np.float32)
+        for row in range(n_permutations + 1):
+            own_C = rng.permutation(embedding_C) if row else embedding_C
+            along = own_C @ mean_C / shared if shared > 0 else 0.0
+            directions_RC[row] = (own_C - along * mean_C) * scale_C
         if jacobian_CP is None:
-            maps_RP = mean_gradients(decoder, few, target, scaled_RC, device)
+            maps_RP = mean_gradients(decoder, few, target, directions_RC, device)
         else:
-            maps_RP = scaled_RC @ jacobian_CP
+            maps_RP = directions_RC @ jacobian_CP
         size_RP = np.abs(maps_RP)
         p_value_P = (size_RP >= size_RP[:1] * (1 - 1e-9)).mean(axis=0)
         gradient_ST = (maps_RP[0] * spread_P).reshape(shape_ST).astype(np.float32)

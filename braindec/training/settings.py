@@ -60,7 +60,7 @@ class EngineSettings:
     log_every : updates between rows of the curves; None: once an epoch.
     check_every : updates between looks at the loss for NaN (on a GPU each look waits for it).
     data_on_device : keep all data in the device's memory: ``auto`` where it fits, ``always``, or ``never``.
-    compile : compile the network's parts with torch.compile, 15 to 45 s once. Without effect on a CPU, where it would
+    compile : compile the network's parts with torch.compile, 15 to 55 s once. Without effect on a CPU, where it would
         take longer than it saves.
     cuda_graph : record an update's forward and backward passes as one CUDA graph and replay it, which spares small
         networks the wait for Python; the same numbers to rounding. Without effect on a CPU or with several processes.
